@@ -37,15 +37,15 @@ struct ms_io;
 
 /* What can be asked of a backend. */
 enum ms_op {
-	MS_READ,     /* length bytes at offset into buf, all or nothing */
-	MS_WRITE,    /* length bytes at offset from buf, all or nothing */
-	MS_SYNC,     /* everything written and completed before is durable */
-	MS_ZERO,     /* the range reads zero afterwards (may free its space) */
-	MS_TRIM,     /* the bytes are not needed: they may read old or zero */
-	MS_EXTENTS,  /* what lies in the range; buf is struct ms_extent[] */
-	MS_HASH,     /* XXH3-128 (canonical, 16 bytes) of the range into buf */
-	MS_RESIZE,   /* the new size is io->offset; grown bytes read zero */
-	MS_POPULATE, /* make the range local; no buffer, no bytes returned */
+	MS_OP_READ,  /* length bytes at offset into buf, all or nothing */
+	MS_OP_WRITE, /* length bytes at offset from buf, all or nothing */
+	MS_OP_SYNC,  /* everything written and completed before is durable */
+	MS_OP_ZERO,  /* the range reads zero afterwards (may free its space) */
+	MS_OP_TRIM,  /* the bytes are not needed: they may read old or zero */
+	MS_OP_EXTENTS, /* what lies in the range; buf is struct ms_extent[] */
+	MS_OP_HASH,   /* XXH3-128 (canonical, 16 bytes) of the range into buf */
+	MS_OP_RESIZE, /* the new size is io->offset; grown bytes read zero */
+	MS_OP_POPULATE, /* make the range local; no buffer, no bytes returned */
 	MS_OP_COUNT
 };
 
@@ -65,7 +65,7 @@ enum ms_extent_type {
 	MS_EXTENT_ZERO, /* allocated; reads zero */
 };
 
-/* A run of bytes of one kind. MS_EXTENTS reports them in order, gapless. */
+/* A run of bytes of one kind. MS_OP_EXTENTS reports them in order, gapless. */
 struct ms_extent {
 	uint64_t offset;
 	uint64_t length;
@@ -84,10 +84,10 @@ struct ms_io {
 	/* The request. */
 	enum ms_op op;
 	enum ms_priority priority;
-	unsigned flags;       /* MS_FUA */
+	unsigned flags;	      /* MS_FUA */
 	uint64_t offset;      /* bytes */
 	uint64_t length;      /* bytes; 0 is legal and completes at once */
-	void *buf;            /* READ, WRITE, HASH; EXTENTS: the array */
+	void *buf;	      /* READ, WRITE, HASH; EXTENTS: the array */
 	size_t extents_max;   /* EXTENTS: room in the array */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none. For READ with
 				 MS_BULK and for SYNC a remote counts the time
@@ -96,7 +96,7 @@ struct ms_io {
 	void *user; /* the caller's */
 
 	/* The answer, valid in `done`. */
-	int result;          /* 0 or a negative errno */
+	int result;	     /* 0 or a negative errno */
 	const char *origin;  /* on failure: which backend failed; static text */
 	size_t extents_used; /* EXTENTS: entries filled */
 
@@ -109,23 +109,23 @@ struct ms_io {
 
 /* What a backend can do by itself; the door supplies what is said below. */
 enum {
-	MS_CAN_WRITE = 1 << 0,    /* else WRITE, ZERO, TRIM give -EROFS */
-	MS_CAN_FUA = 1 << 1,      /* else the door adds a SYNC */
-	MS_CAN_ZERO = 1 << 2,     /* else the door writes zeros */
-	MS_CAN_TRIM = 1 << 3,     /* else TRIM does nothing and succeeds */
+	MS_CAN_WRITE = 1 << 0,	  /* else WRITE, ZERO, TRIM give -EROFS */
+	MS_CAN_FUA = 1 << 1,	  /* else the door adds a SYNC */
+	MS_CAN_ZERO = 1 << 2,	  /* else the door writes zeros */
+	MS_CAN_TRIM = 1 << 3,	  /* else TRIM does nothing and succeeds */
 	MS_CAN_EXTENTS = 1 << 4,  /* else the range is one DATA extent */
-	MS_CAN_HASH = 1 << 5,     /* else -EOPNOTSUPP: it would not be cheap */
-	MS_CAN_RESIZE = 1 << 6,   /* else -EOPNOTSUPP */
-	MS_CAN_MAP = 1 << 7,      /* else ms_map gives -EOPNOTSUPP */
+	MS_CAN_HASH = 1 << 5,	  /* else -EOPNOTSUPP: it would not be cheap */
+	MS_CAN_RESIZE = 1 << 6,	  /* else -EOPNOTSUPP */
+	MS_CAN_MAP = 1 << 7,	  /* else ms_map gives -EOPNOTSUPP */
 	MS_CAN_POPULATE = 1 << 8, /* else POPULATE does nothing: all is local */
-	MS_CAN_WATCH = 1 << 9,    /* else ms_watch gives -EOPNOTSUPP */
+	MS_CAN_WATCH = 1 << 9,	  /* else ms_watch gives -EOPNOTSUPP */
 };
 
 /* The stable place in memory of a range, for stores that can MAP. */
 struct ms_mapping {
-	void *addr;         /* of the range's first byte */
+	void *addr;	    /* of the range's first byte */
 	uint64_t length;    /* as asked for */
-	int fd;             /* the memory's file, or -1 */
+	int fd;		    /* the memory's file, or -1 */
 	uint64_t fd_offset; /* of the range in it */
 };
 
@@ -160,8 +160,8 @@ struct ms_backend {
 	unsigned caps;
 	uint32_t block; /* alignment of offset and length, a power of two; the
 			   end of the region need not be aligned */
-	uint64_t size;  /* bytes; read with ms_size, set with ms_size_set */
-	char *spec;     /* the text it was built from, "" if built by calls */
+	uint64_t size;	/* bytes; read with ms_size, set with ms_size_set */
+	char *spec;	/* the text it was built from, "" if built by calls */
 };
 
 /* --- the door ------------------------------------------------------------ */
@@ -171,8 +171,7 @@ struct ms_backend {
  * -ERANGE (outside the region), -EROFS, -EOPNOTSUPP, or -ETIMEDOUT (its
  * deadline has passed already), origin "door". Never blocks for long.
  */
-void ms_submit(struct ms_backend *b, struct ms_io *io)
-	__attribute__((nonnull));
+void ms_submit(struct ms_backend *b, struct ms_io *io) __attribute__((nonnull));
 
 /*
  * For stages: hand a request in flight, which the stage holds, unchanged to
@@ -206,8 +205,7 @@ void ms_size_set(struct ms_backend *b, uint64_t size) __attribute__((nonnull));
  * it. 0, -ERANGE, -EOPNOTSUPP. The store owns the memory.
  */
 int ms_map(struct ms_backend *b, uint64_t offset, uint64_t length,
-	   struct ms_mapping *ret)
-	__attribute__((nonnull, warn_unused_result));
+	   struct ms_mapping *ret) __attribute__((nonnull, warn_unused_result));
 
 /*
  * Have `fn` called for changes made by others from now on; one watcher a

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 /* The struct that embeds `ptr` as `member`. */
-#define ms_container_of(ptr, type, member)                                     \
+#define ms_container_of(ptr, type, member) \
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Set the common part; block 1 unless said otherwise afterwards. */

@@ -21,7 +21,7 @@ struct ms_backend_type {
 	const char *summary; /* one line, no full stop */
 	enum ms_backend_kind kind;
 	const struct ms_opt *options; /* of the configuration */
-	size_t config_size;           /* its size in bytes */
+	size_t config_size;	      /* its size in bytes */
 	/*
 	 * Build one from a filled configuration. Fields of type BACKEND hold
 	 * the opened children, which belong to the new backend on success and
@@ -30,9 +30,10 @@ struct ms_backend_type {
 	 */
 	int (*open)(const void *config, struct ms_backend **ret);
 	/*
-	 * A spec for the contract test, with %s where a child goes or the
-	 * empty scratch folder ("file:path=%s/x,size=..."); NULL when the test
-	 * builds it by other means (a remote needs a server).
+	 * A spec that behaves like a plain store, for the contract test:
+	 * {size} stands for a size in bytes, {dir} for an empty folder,
+	 * {child} for the spec of a backend of that size. NULL: not built from
+	 * a spec alone (a remote needs a server; the test brings one).
 	 */
 	const char *example;
 };

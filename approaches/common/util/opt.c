@@ -81,17 +81,9 @@ static int parse_scaled(const char *text, const struct suffix *list,
 int ms_parse_size(const char *text, uint64_t *ret_bytes)
 {
 	static const struct suffix units[] = {
-		{"", 1},
-		{"B", 1},
-		{"K", 0x1p10},
-		{"KiB", 0x1p10},
-		{"M", 0x1p20},
-		{"MiB", 0x1p20},
-		{"G", 0x1p30},
-		{"GiB", 0x1p30},
-		{"T", 0x1p40},
-		{"TiB", 0x1p40},
-		{NULL, 0},
+		{"", 1},       {"B", 1},	{"K", 0x1p10}, {"KiB", 0x1p10},
+		{"M", 0x1p20}, {"MiB", 0x1p20}, {"G", 0x1p30}, {"GiB", 0x1p30},
+		{"T", 0x1p40}, {"TiB", 0x1p40}, {NULL, 0},
 	};
 
 	return parse_scaled(text, units, ret_bytes);
@@ -100,9 +92,8 @@ int ms_parse_size(const char *text, uint64_t *ret_bytes)
 int ms_parse_duration(const char *text, uint64_t *ret_ns)
 {
 	static const struct suffix units[] = {
-		{"ns", 1},   {"us", 1e3}, {"ms", 1e6},
-		{"s", 1e9},  {"m", 60e9}, {"min", 60e9},
-		{"h", 36e11}, {NULL, 0},
+		{"ns", 1},   {"us", 1e3},   {"ms", 1e6},  {"s", 1e9},
+		{"m", 60e9}, {"min", 60e9}, {"h", 36e11}, {NULL, 0},
 	};
 
 	/* Only zero may come without a unit. */

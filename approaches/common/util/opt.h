@@ -24,11 +24,11 @@
 
 enum ms_opt_type {
 	MS_OPT_T_END,
-	MS_OPT_T_FLAG,     /* bool; on the command line without a value */
-	MS_OPT_T_UINT,     /* uint64_t */
-	MS_OPT_T_SIZE,     /* uint64_t bytes; K M G T suffixes, powers of 1024 */
+	MS_OPT_T_FLAG, /* bool; on the command line without a value */
+	MS_OPT_T_UINT, /* uint64_t */
+	MS_OPT_T_SIZE, /* uint64_t bytes; K M G T suffixes, powers of 1024 */
 	MS_OPT_T_DURATION, /* uint64_t nanoseconds; ns us ms s m suffixes */
-	MS_OPT_T_REAL,     /* double; a trailing % is accepted and ignored */
+	MS_OPT_T_REAL,	   /* double; a trailing % is accepted and ignored */
 	MS_OPT_T_STRING,   /* char *, owned by the configuration */
 	MS_OPT_T_CHOICE,   /* int, index into `choices` */
 	MS_OPT_T_BACKEND,  /* struct ms_backend *, a nested spec; not on argv */
@@ -36,46 +36,46 @@ enum ms_opt_type {
 
 struct ms_opt {
 	const char *name; /* long option, and key in a spec string */
-	char letter;      /* short option or 0 */
+	char letter;	  /* short option or 0 */
 	enum ms_opt_type type;
-	size_t offset;              /* of the field in the configuration */
-	double min;                 /* bounds of numbers, inclusive */
-	double max;                 /* 0 with min 0: no bounds */
-	const char *def;            /* default as text; NULL: none */
-	const char *meta;           /* name of the value in --help */
-	const char *help;           /* one line, no full stop */
+	size_t offset;		    /* of the field in the configuration */
+	double min;		    /* bounds of numbers, inclusive */
+	double max;		    /* 0 with min 0: no bounds */
+	const char *def;	    /* default as text; NULL: none */
+	const char *meta;	    /* name of the value in --help */
+	const char *help;	    /* one line, no full stop */
 	const char *const *choices; /* NULL-terminated, for CHOICE */
 	bool required;
 };
 
-#define MS_OPT_ENTRY(st, fld, nm, let, ty, lo, hi, df, mt, hp, ...)            \
-	{                                                                      \
-		.name = (nm), .letter = (let), .type = (ty),                   \
-		.offset = offsetof(st, fld), .min = (double)(lo),              \
-		.max = (double)(hi), .def = (df), .meta = (mt),                \
-		.help = (hp), __VA_ARGS__                                      \
+#define MS_OPT_ENTRY(st, fld, nm, let, ty, lo, hi, df, mt, hp, ...)           \
+	{                                                                     \
+		.name = (nm), .letter = (let), .type = (ty),                  \
+		.offset = offsetof(st, fld), .min = (double)(lo),             \
+		.max = (double)(hi), .def = (df), .meta = (mt), .help = (hp), \
+		__VA_ARGS__                                                   \
 	}
-#define MS_OPT_FLAG(st, fld, nm, let, hp)                                      \
+#define MS_OPT_FLAG(st, fld, nm, let, hp) \
 	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_FLAG, 0, 1, NULL, NULL, hp)
-#define MS_OPT_UINT(st, fld, nm, let, df, lo, hi, hp)                          \
+#define MS_OPT_UINT(st, fld, nm, let, df, lo, hi, hp) \
 	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_UINT, lo, hi, df, "N", hp)
-#define MS_OPT_SIZE(st, fld, nm, let, df, lo, hi, hp)                          \
+#define MS_OPT_SIZE(st, fld, nm, let, df, lo, hi, hp) \
 	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_SIZE, lo, hi, df, "SIZE", hp)
-#define MS_OPT_DURATION(st, fld, nm, let, df, hp)                              \
+#define MS_OPT_DURATION(st, fld, nm, let, df, hp) \
 	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_DURATION, 0, 0, df, "TIME", hp)
-#define MS_OPT_REAL(st, fld, nm, let, df, lo, hi, mt, hp)                      \
+#define MS_OPT_REAL(st, fld, nm, let, df, lo, hi, mt, hp) \
 	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_REAL, lo, hi, df, mt, hp)
-#define MS_OPT_STRING(st, fld, nm, let, df, mt, hp)                            \
+#define MS_OPT_STRING(st, fld, nm, let, df, mt, hp) \
 	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_STRING, 0, 0, df, mt, hp)
-#define MS_OPT_CHOICE(st, fld, nm, let, df, ch, hp)                            \
-	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_CHOICE, 0, 0, df, "NAME", hp,  \
+#define MS_OPT_CHOICE(st, fld, nm, let, df, ch, hp)                           \
+	MS_OPT_ENTRY(st, fld, nm, let, MS_OPT_T_CHOICE, 0, 0, df, "NAME", hp, \
 		     .choices = (ch))
 #define MS_OPT_BACKEND(st, fld, nm, hp)                                        \
 	MS_OPT_ENTRY(st, fld, nm, 0, MS_OPT_T_BACKEND, 0, 0, NULL, "SPEC", hp, \
 		     .required = true)
-#define MS_OPT_END                                                             \
-	{                                                                      \
-		.type = MS_OPT_T_END                                           \
+#define MS_OPT_END                   \
+	{                            \
+		.type = MS_OPT_T_END \
 	}
 
 /*
