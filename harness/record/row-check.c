@@ -63,9 +63,9 @@ static void check_required(const struct row *row, struct problems *p)
 
 	for (int c = 0; c < ROW_COLUMNS; c++) {
 		unsigned flags = row_columns[c].flags;
-		bool needed = (flags & ROW_REQUIRED) ||
-			      ((flags & ROW_REQUIRED_OK) &&
-			       row->status == ROW_OK);
+		bool needed =
+			(flags & ROW_REQUIRED) ||
+			((flags & ROW_REQUIRED_OK) && row->status == ROW_OK);
 
 		if (needed && !*row_text(row, c, number))
 			problem(p, "%s: is empty", row_columns[c].name);
@@ -117,7 +117,9 @@ static void check_metric(const struct row *row, struct problems *p)
 			row->metric);
 		return;
 	}
-	if (!empty(row->unit) && strcmp(row->unit, m->unit) != 0)
+	if (empty(row->unit))
+		problem(p, "unit: is empty");
+	else if (strcmp(row->unit, m->unit) != 0)
 		problem(p, "unit: \"%.20s\", but %s is in %s", row->unit,
 			row->metric, m->unit);
 	if (row->status == ROW_OK && !row->verified && !bound &&
@@ -191,8 +193,8 @@ static void check_params(const struct row *row, struct problems *p)
 				order = last_len < key ? -1 : 1;
 		}
 		if (order >= 0) {
-			problem(p, "params: \"%.*s\" is not in order",
-				(int)key, at);
+			problem(p, "params: \"%.*s\" is not in order", (int)key,
+				at);
 			return;
 		}
 		last = at;

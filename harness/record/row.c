@@ -11,16 +11,16 @@
 #include <string.h>
 
 static const char *const places[] = {"", "native", "vm", NULL};
-static const char *const links[] = {"",      "none",  "emulated",
+static const char *const links[] = {"",	     "none",  "emulated",
 				    "netem", "sleep", NULL};
-static const char *const statuses[] = {"",        "ok",      "failed",
+static const char *const statuses[] = {"",	  "ok",	     "failed",
 				       "refused", "skipped", NULL};
 
-#define COLUMN(col, field, ty, fl, ...)                                        \
-	[col] = {.name = #field,                                               \
-		 .type = (ty),                                                 \
-		 .offset = offsetof(struct row, field),                        \
-		 .flags = (fl),                                                \
+#define COLUMN(col, field, ty, fl, ...)                 \
+	[col] = {.name = #field,                        \
+		 .type = (ty),                          \
+		 .offset = offsetof(struct row, field), \
+		 .flags = (fl),                         \
 		 __VA_ARGS__}
 
 const struct row_column row_columns[ROW_COLUMNS] = {
@@ -54,7 +54,7 @@ const struct row_column row_columns[ROW_COLUMNS] = {
 	COLUMN(COL_REPETITION, repetition, ROW_T_COUNT, ROW_REQUIRED_OK),
 	COLUMN(COL_METRIC, metric, ROW_T_NAME, ROW_REQUIRED_OK),
 	COLUMN(COL_VALUE, value, ROW_T_REAL, ROW_REQUIRED_OK),
-	COLUMN(COL_UNIT, unit, ROW_T_TEXT, ROW_REQUIRED_OK),
+	COLUMN(COL_UNIT, unit, ROW_T_TEXT, 0),
 	COLUMN(COL_VERIFIED, verified, ROW_T_BOOL, ROW_REQUIRED),
 	COLUMN(COL_STATUS, status, ROW_T_ENUM, ROW_REQUIRED,
 	       .choices = statuses),
@@ -99,11 +99,10 @@ const struct row_metric row_metrics[] = {
 };
 
 const char *const row_approaches[] = {
-	"memory",    "disk",      "null",      "uffd",     "delta",
-	"fuse",      "nbd-direct", "nbd-managed", "migration", "rsync",
-	"nbdkit",    "nbdfuse",   "nbdcopy",   "nbd-client", "qemu-nbd",
-	"qemu",      "criu",      "casync",    "sshfs",    "scp",
-	"iperf3",    "fio",       "link",      NULL,
+	"memory",     "disk",	     "null",	  "uffd",  "delta",  "fuse",
+	"nbd-direct", "nbd-managed", "migration", "rsync", "nbdkit", "nbdfuse",
+	"nbdcopy",    "nbd-client",  "qemu-nbd",  "qemu",  "criu",   "casync",
+	"sshfs",      "scp",	     "iperf3",	  "fio",   "link",   NULL,
 };
 
 uint64_t row_cell_columns(void)

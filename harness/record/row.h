@@ -18,7 +18,11 @@
 /* "Not applicable" of a count; that of a real is NAN, of a string NULL. */
 #define ROW_NO_COUNT UINT64_MAX
 
-enum row_place { ROW_PLACE_UNSET, ROW_NATIVE, ROW_VM };
+enum row_place {
+	ROW_PLACE_UNSET,
+	ROW_NATIVE,
+	ROW_VM
+};
 enum row_link {
 	ROW_LINK_UNSET,
 	ROW_LINK_NONE,
@@ -47,7 +51,7 @@ struct row {
 	const char *pipeline;
 	const char *workload;
 	const char *dataset;
-	int place;       /* enum row_place */
+	int place;	 /* enum row_place */
 	int link_driver; /* enum row_link */
 	double rtt_ms;
 	double rate_mbit;
@@ -115,18 +119,18 @@ enum row_type {
 };
 
 /* Flags of a column. */
-#define ROW_REQUIRED    1u /* never empty */
+#define ROW_REQUIRED	1u /* never empty */
 #define ROW_REQUIRED_OK 2u /* not empty where status is ok */
-#define ROW_CELL        4u /* says which cell the row belongs to */
+#define ROW_CELL	4u /* says which cell the row belongs to */
 
 struct row_column {
 	const char *name;
 	enum row_type type;
 	size_t offset; /* in struct row */
 	unsigned flags;
-	const char *unit;           /* NULL: none */
+	const char *unit;	    /* NULL: none */
 	const char *const *choices; /* ENUM: [0] is "", NULL-terminated */
-	double max;                 /* of a REAL; 0: no bound */
+	double max;		    /* of a REAL; 0: no bound */
 };
 
 extern const struct row_column row_columns[ROW_COLUMNS];
@@ -136,8 +140,10 @@ extern const struct row_column row_columns[ROW_COLUMNS];
 uint64_t row_cell_columns(void); /* those with ROW_CELL */
 
 /* Flags of a metric. */
-#define METRIC_HARNESS 1u /* of link or harness: nothing to verify, no bound */
-#define METRIC_HIGHER  2u /* more is better */
+#define METRIC_HARNESS                                                      \
+	1u		 /* of link or harness: nothing to verify, no bound \
+			  */
+#define METRIC_HIGHER 2u /* more is better */
 
 struct row_metric {
 	const char *name;
@@ -197,7 +203,7 @@ unsigned row_check(const struct row *row, row_problem_fn fn, void *arg)
  * How far the median of the measured RTT may be from the one asked for:
  * the larger of an absolute and a relative part, and the jitter on top.
  */
-#define ROW_RTT_OFF_MS    0.25
+#define ROW_RTT_OFF_MS	  0.25
 #define ROW_RTT_OFF_SHARE 0.05
 /* The same for the rate, as a share of it (headers are part of it). */
 #define ROW_RATE_OFF_SHARE 0.10
