@@ -5,12 +5,14 @@
 #include <string.h>
 
 extern const struct ms_backend_type ms_memory_type;
+extern const struct ms_backend_type ms_file_type;
 extern const struct ms_backend_type ms_pattern_type;
 extern const struct ms_backend_type ms_null_type;
 
 const struct ms_backend_type *const ms_backend_types[] = {
 	/* stores */
 	&ms_memory_type,
+	&ms_file_type,
 	&ms_pattern_type,
 	/* stages */
 	/* to test and to measure */
