@@ -154,6 +154,7 @@ static void files(void)
 	char dir[PATH_MAX];
 	char *text = NULL;
 	char *line = NULL;
+	const char *want = NULL;
 	size_t n = 0;
 
 	fill();
@@ -167,11 +168,9 @@ static void files(void)
 	CHECK(!strncmp(line, "approach\tvariant\tworkload\t", 26));
 	CHECK_HAS(line, "\tmedian\tlo\thi\tn\tbound\t");
 	line = strchr(line, '\n') + 1;
-	CHECK(!strncmp(
-		line,
-		"uffd\ttuned\tseq-read\trandom:seed=1\tnative\temulated\t"
-		"5\t1000\tNaN\tNaN\t4096\t1048576\tNaN\t-\tcubic\t",
-		95));
+	want = "uffd\ttuned\tseq-read\trandom:seed=1\tnative\temulated\t5\t"
+	       "1000\tNaN\tNaN\t4096\t1048576\tNaN\t-\tcubic\t";
+	CHECK(!strncmp(line, want, strlen(want)));
 	CHECK_HAS(line, "\t42\t42\t42\t1\tNaN\t42\t42\t42\t42\n");
 	line = strchr(line, '\n') + 1;
 	CHECK_HAS(line, "\t5\t117\t1\t2\t4\t5\n");
