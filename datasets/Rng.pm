@@ -12,19 +12,22 @@ use warnings;
 
 sub new {
 	my ($class, $seed) = @_;
-	my $self = bless { state => $seed }, $class;
 
-	# Neighbouring seeds differ in their low bits only; stir them apart.
-	$self->next31 for 1 .. 8;
-	return $self;
+	return $class->piece($seed, 0);
 }
 
-# Independent generator for piece number N of a seed.
+# Independent generator for piece number N of a seed. Neighbouring numbers
+# differ in their low bits only, so they are mixed (as splitmix64 does) before
+# they become a state.
 sub piece {
 	my ($class, $seed, $n) = @_;
 
 	use integer;
-	return $class->new($seed * 2862933555777941757 + $n * 7046029254386353131);
+	no warnings 'portable';    # 64-bit constants
+	my $x = $seed * 2862933555777941757 + $n * 7046029254386353131;
+	$x = ($x ^ (($x >> 30) & 0x3ffffffff)) * -4658895280553007687;
+	$x = ($x ^ (($x >> 27) & 0x1fffffffff)) * -7723592293110705685;
+	return bless { state => $x ^ (($x >> 31) & 0x1ffffffff) }, $class;
 }
 
 sub next31 {
@@ -46,14 +49,17 @@ sub below {
 my @syllables = qw(ba co di fu ga hel in jo ka lor mi nu or pa qui
     ra so tem un ver wa xe yl zu ment sta pre con tion al);
 
+my @words = map {
+	$syllables[$_ % 30] . $syllables[int($_ / 30) % 30]
+	    . ($_ >= 900 ? $syllables[$_ % 29] : '')
+} 0 .. 2047;
+
+# The product of two numbers favours small ones, as languages favour words.
 sub word {
 	my ($self) = @_;
+	my $draw = $self->next31;
 
-	# The product of two draws favours small numbers, as languages do.
-	my $n = int($self->below(2000) * $self->below(2000) / 2000);
-
-	return $syllables[$n % 30] . $syllables[int($n / 30) % 30]
-	    . ($n >= 900 ? $syllables[$n % 29] : '');
+	return $words[($draw & 2047) * ($draw >> 11 & 2047) >> 11];
 }
 
 sub words {

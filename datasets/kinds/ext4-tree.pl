@@ -79,7 +79,8 @@ while ($left > 0) {
 	}
 	my $size = size();
 	my $maker = $makers[$size > 1 << 20 ? 4 : $rng->below(4)];
-	last if $size > $left;
+	last if $left <= 0;
+	$size = $left if $size > $left;
 	my $path = sprintf '%s/%s%d.%s', $dir, $rng->word, $count++, $maker->[1];
 	open my $out, '>:raw', $path or die "$path: $!\n";
 	print $out $maker->[0]->($size) and close $out or die "$path: $!\n";
