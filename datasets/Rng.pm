@@ -46,8 +46,8 @@ sub below {
 	return $self->next31 % $bound;
 }
 
-my @syllables = qw(ba co di fu ga hel in jo ka lor mi nu or pa qui
-    ra so tem un ver wa xe yl zu ment sta pre con tion al);
+my @syllables = qw(ba co di fu ga hol in jo ka lor mi nu or pa qui
+    ra so tem un ver wa xe yl zu mont sta pre con tion al);
 
 my @words = map {
 	$syllables[$_ % 30] . $syllables[int($_ / 30) % 30]
