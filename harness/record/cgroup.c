@@ -144,20 +144,43 @@ void cgroup_reaped(struct cgroup *g, const struct rusage *usage)
 		g->reaped.memory_max_bytes = peak;
 }
 
-static int read_cpu(const struct cgroup *g, struct cgroup_usage *u)
+/*
+ * Version 1 has the sum to the nanosecond, but user and system by the ticks
+ * that happened to hit them, which do not add up to it. So the ticks only say
+ * how the sum is divided, as the kernel itself does it elsewhere.
+ */
+static int read_cpu_v1(const struct cgroup *g, struct cgroup_usage *u)
 {
-	bool v2 = g->place.version == 2;
-	double unit = v2 ? 1e6 : 1e9;
+	uint64_t sum = 0;
 	uint64_t user = 0;
 	uint64_t sys = 0;
-	int err = read_number(g->cpu, v2 ? "cpu.stat" : "cpuacct.usage_user",
-			      v2 ? "user_usec" : NULL, &user);
+	double share = 1;
+	int err = read_number(g->cpu, "cpuacct.usage", NULL, &sum);
 
 	if (!err)
-		err = read_number(g->cpu, v2 ? "cpu.stat" : "cpuacct.usage_sys",
-				  v2 ? "system_usec" : NULL, &sys);
-	u->user_s = (double)user / unit;
-	u->system_s = (double)sys / unit;
+		err = read_number(g->cpu, "cpuacct.usage_user", NULL, &user);
+	if (!err)
+		err = read_number(g->cpu, "cpuacct.usage_sys", NULL, &sys);
+	if (user + sys > 0)
+		share = (double)user / (double)(user + sys);
+	u->user_s = (double)sum / 1e9 * share;
+	u->system_s = (double)sum / 1e9 * (1 - share);
+	return err;
+}
+
+static int read_cpu(const struct cgroup *g, struct cgroup_usage *u)
+{
+	uint64_t user = 0;
+	uint64_t sys = 0;
+	int err = 0;
+
+	if (g->place.version == 1)
+		return read_cpu_v1(g, u);
+	err = read_number(g->cpu, "cpu.stat", "user_usec", &user);
+	if (!err)
+		err = read_number(g->cpu, "cpu.stat", "system_usec", &sys);
+	u->user_s = (double)user / 1e6;
+	u->system_s = (double)sys / 1e6;
 	return err;
 }
 
