@@ -145,6 +145,8 @@ struct ms_backend_ops {
 	void (*submit)(struct ms_backend *b, struct ms_io *io);
 	/* Try to end `io` early with -ECANCELED; it may complete normally. */
 	void (*cancel)(struct ms_backend *b, struct ms_io *io);
+	/* `io` became urgent: let it overtake what has not been sent yet. */
+	void (*hurry)(struct ms_backend *b, struct ms_io *io);
 	int (*map)(struct ms_backend *b, uint64_t offset, uint64_t length,
 		   struct ms_mapping *ret);
 	int (*watch)(struct ms_backend *b, ms_changed_fn *fn, void *user);
@@ -193,6 +195,14 @@ void ms_done(struct ms_io *io, int result, const char *origin)
  * has not returned yet. Best effort; `done` is still called exactly once.
  */
 void ms_cancel(struct ms_backend *b, struct ms_io *io) __attribute__((nonnull));
+
+/*
+ * Tell `b` that somebody now waits for `io`, which was submitted to it as
+ * MS_BULK and whose `done` has not returned yet. A hint; never fails. Like
+ * ms_cancel it may be called with a caller's lock held, and names a request
+ * that `b` may not hold (any more): implementations compare addresses only.
+ */
+void ms_hurry(struct ms_backend *b, struct ms_io *io) __attribute__((nonnull));
 
 /* Current size in bytes. */
 uint64_t ms_size(const struct ms_backend *b) __attribute__((nonnull));

@@ -310,6 +310,12 @@ void ms_cancel(struct ms_backend *b, struct ms_io *io)
 		b->ops->cancel(b, io);
 }
 
+void ms_hurry(struct ms_backend *b, struct ms_io *io)
+{
+	if (b->ops->hurry)
+		b->ops->hurry(b, io);
+}
+
 uint64_t ms_size(const struct ms_backend *b)
 {
 	return __atomic_load_n(&b->size, __ATOMIC_ACQUIRE);

@@ -17,7 +17,7 @@
 #include <xxhash.h>
 
 #define PAGE_BYTES   UINT64_C(4096)
-#define RESERVE_MIN  (UINT64_C(1) << 30)
+#define RESERVE_MIN  (UINT64_C(1) << 36)
 #define RESERVE_MAX  (UINT64_C(1) << 42)
 #define RESERVE_GROW 16
 

@@ -11,7 +11,8 @@
 
 /*
  * A zero-filled store of `size` bytes. 0, or -ENOMEM, -EMFILE with a sentence.
- * Growing by RESIZE is possible up to 16 times the size, at least 1 GiB.
+ * Growing by RESIZE is possible up to 16 times the size, at least 64 GiB
+ * (address space, not memory).
  */
 int ms_memory_open(uint64_t size, struct ms_backend **ret)
 	__attribute__((nonnull, warn_unused_result));
