@@ -280,25 +280,44 @@ struct flood {
 	int far;
 	uint32_t payload;
 	double gap_ns;
-	uint64_t end_ns;
+	double wire_bytes; /* of a packet */
+	uint64_t window_ns;
 	uint64_t first_ns; /* of the window */
-	uint64_t last_ns;
-	uint64_t bytes; /* on the wire, after the first */
+	/* for the slope of packets over time */
+	double n;
+	double sum_t;
+	double sum_tt;
+	double sum_nt;
 };
 
 static void flood_receive(struct flood *f, uint64_t warm_until)
 {
 	while (recv(f->far, NULL, 0, MSG_TRUNC) > 0) {
 		uint64_t now = ms_now_ns();
+		double t;
 
 		if (now < warm_until)
 			continue;
-		if (f->first_ns)
-			f->bytes += f->payload + UDP_HEADERS + LINK_FRAME_BYTES;
-		else
+		if (!f->first_ns)
 			f->first_ns = now;
-		f->last_ns = now;
+		t = (double)(now - f->first_ns) / 1e9;
+		f->n++;
+		f->sum_t += t;
+		f->sum_tt += t * t;
+		f->sum_nt += f->n * t;
 	}
+}
+
+/* Least squares: jitter at either end of the window hardly turns the line. */
+static double flood_mbit(const struct flood *f)
+{
+	double sum_n = f->n * (f->n + 1) / 2;
+	double below = f->n * f->sum_tt - f->sum_t * f->sum_t;
+
+	if (below <= 0)
+		return 0;
+	return (f->n * f->sum_nt - f->sum_t * sum_n) / below * f->wire_bytes *
+	       8 / 1e6;
 }
 
 static void flood_loop(struct flood *f, uint64_t warm_ns)
@@ -308,8 +327,7 @@ static void flood_loop(struct flood *f, uint64_t warm_ns)
 	uint64_t now = start;
 	double sent = 0;
 
-	f->end_ns = start + warm_ns + FLOOD_WINDOW_NS;
-	while (now < f->end_ns) {
+	while (now < start + warm_ns + f->window_ns) {
 		struct pollfd p = {.fd = f->far, .events = POLLIN};
 		struct timespec t = ms_timespec(50 * MS_NS_PER_US);
 
@@ -334,13 +352,15 @@ int link_flood(struct link *l, unsigned from, double *ret_rate_mbit)
 	if (r)
 		return r;
 	f.payload = p->mtu - UDP_HEADERS;
+	f.wire_bytes = p->mtu + LINK_FRAME_BYTES;
+	f.window_ns = FLOOD_WINDOW_NS + (uint64_t)(p->jitter_ms * 80e6);
 	f.gap_ns = link_serialize_ms(p, p->mtu) * 1e6 / FLOOD_EXCESS *
 		   (1 - p->loss_pct / 100);
 	flood_loop(&f, warm);
 	(void)close(f.near);
 	(void)close(f.far);
-	if (!f.bytes)
+	if (f.n < 10)
 		return ms_err(-ETIMEDOUT, "link: no packet of a flood arrived");
-	*ret_rate_mbit = mbit(f.bytes, f.last_ns - f.first_ns);
+	*ret_rate_mbit = flood_mbit(&f);
 	return 0;
 }

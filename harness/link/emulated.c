@@ -21,9 +21,10 @@
 
 #define CALIBRATE_RTT_NS (2 * MS_NS_PER_MS)
 #define CALIBRATE_PROBES 64
-#define UNLIMITED_BPS	 20e9 /* for the memory only */
+#define UNLIMITED_BPS	 10e9 /* for the memory only */
 #define MEMORY_EXTRA	 (4.0 * 1048576)
 #define MEMORY_MAX	 (512.0 * 1048576)
+#define MEMORY_UNLIMITED (128.0 * 1048576) /* acts as the queue then */
 #define CEILING_SECONDS	 0.4
 #define CEILING_FACTOR	 2.0
 
@@ -59,7 +60,9 @@ static double memory_bytes(const struct link_profile *p)
 	double bytes = bps / 8 * way_s + (double)link_queue_bytes(p);
 
 	bytes = bytes * 1.5 + MEMORY_EXTRA;
-	return bytes > MEMORY_MAX && p->rate_mbit <= 0 ? MEMORY_MAX : bytes;
+	if (p->rate_mbit <= 0 && bytes > MEMORY_UNLIMITED)
+		return MEMORY_UNLIMITED;
+	return bytes;
 }
 
 static struct shaper_params params_of(const struct link *l,
@@ -84,7 +87,7 @@ int link_emulated_set(struct link *l, const struct link_profile *profile)
 	double bytes = memory_bytes(profile);
 
 	if (bytes > MEMORY_MAX)
-		return ms_err(-ERANGE,
+		return ms_err(-EINVAL,
 			      "link: %.0f MiB in flight in a "
 			      "direction is more than the emulator "
 			      "holds (%.0f MiB)",
@@ -153,7 +156,7 @@ static int prove_rate(struct link *l, double mbit)
 	if (r)
 		return ms_err_add(r, "ceiling");
 	if (got.goodput_mbit < mbit * CEILING_FACTOR)
-		return ms_err(-ERANGE,
+		return ms_err(-EINVAL,
 			      "link: %.0f Mbit/s is beyond the emulated "
 			      "driver here: unshaped it carries %.0f Mbit/s, "
 			      "and %.0f times the rate is asked of it",

@@ -231,7 +231,12 @@ void line_refuse(struct line *l, const struct segment_packet *p, int is_cut)
 	l->stats.in_segments += p->segments;
 	for (unsigned i = 0; i < p->segments; i++)
 		l->stats.in_bytes += segment_ip_bytes(p, i) + LINK_FRAME_BYTES;
-	*(is_cut ? &l->stats.cut_drops : &l->stats.memory_drops) += p->segments;
+	if (is_cut)
+		l->stats.cut_drops += p->segments;
+	else if (l->shaper.params.rate_bps)
+		l->stats.memory_drops += p->segments;
+	else
+		l->stats.queue_drops += p->segments;
 }
 
 uint64_t line_due(const struct line *l)
@@ -239,6 +244,13 @@ uint64_t line_due(const struct line *l)
 	if (l->run_head == l->run_tail)
 		return LINE_NEVER;
 	return l->runs[l->run_head & l->runs_mask].due_ns;
+}
+
+uint64_t line_due_after(const struct line *l, size_t n)
+{
+	if (l->run_tail - l->run_head <= n)
+		return LINE_NEVER;
+	return l->runs[(l->run_head + n) & l->runs_mask].due_ns;
 }
 
 void line_peek(const struct line *l, struct segment_run *ret)

@@ -32,8 +32,8 @@ struct line_stats {
 	uint64_t out_segments;
 	uint64_t out_bytes;
 	uint64_t lost;	       /* by the loss asked for */
-	uint64_t queue_drops;  /* the queue was full */
-	uint64_t memory_drops; /* our own memory was full: a distorted link */
+	uint64_t queue_drops;  /* the queue was full; without a rate: memory */
+	uint64_t memory_drops; /* with a rate, our memory was full: distorted */
 	uint64_t cut_drops;
 	uint64_t backlog_max_bytes;
 	uint64_t late_max_ns;
@@ -78,6 +78,9 @@ void line_refuse(struct line *l, const struct segment_packet *p, int is_cut);
 
 /* Time at which the next run is due, LINE_NEVER if nothing is in flight. */
 uint64_t line_due(const struct line *l);
+
+/* When the run `n` places behind the next one is due; LINE_NEVER if none. */
+uint64_t line_due_after(const struct line *l, size_t n);
 
 /* The run that is due next; there must be one. */
 void line_peek(const struct line *l, struct segment_run *ret);

@@ -89,7 +89,7 @@ static uint64_t buffer_max(const struct link_profile *p)
 	uint64_t holds = link_bdp_bytes(p) + link_queue_bytes(p);
 
 	if (p->rate_mbit <= 0)
-		holds = (uint64_t)(p->rtt_ms * 1e-3 * 10e9 / 8);
+		holds = (uint64_t)(p->rtt_ms * 1e-3 * 5e9 / 8);
 	holds *= 4;
 	if (holds < BUFFER_MIN)
 		return BUFFER_MIN;

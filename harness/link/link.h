@@ -85,7 +85,7 @@ int link_driver_supported(enum link_driver driver)
  * its own latency and takes it off the delay. It forks (without exec) in the
  * emulated driver: call it before large memory is mapped, or mark that memory
  * MADV_DONTFORK; and do not wait for any child of the process (waitpid -1).
- * -EOPNOTSUPP: the driver cannot run here; -ERANGE: the link asked for is
+ * -EOPNOTSUPP: the driver cannot run here; -EINVAL: the link asked for is
  * beyond what the driver carries here; the sentence says why.
  */
 int link_open(const struct link_profile *profile,

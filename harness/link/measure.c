@@ -34,7 +34,8 @@ static int measure_rate(struct link *l, unsigned from, struct link_reading *ret)
 	}
 	how.warm_s =
 		BULK_WARM_S + BULK_WARM_RTTS * (p->rtt_ms + p->jitter_ms) / 1e3;
-	how.window_s = BULK_WINDOW_S + 5 * p->rtt_ms / 1e3;
+	how.window_s =
+		BULK_WINDOW_S + (5 * p->rtt_ms + 100 * p->jitter_ms) / 1e3;
 	r = link_bulk(l, &how, &result);
 	ret->goodput_mbit[from] = result.goodput_mbit;
 	ret->rate_mbit[from] = result.goodput_mbit *
@@ -92,16 +93,30 @@ double link_expected_rtt_ms(const struct link_profile *profile,
 	return fmax(profile->rtt_ms, reading->base_rtt_ms) + wire;
 }
 
+/*
+ * How far the median of the probes may be from the truth because the RTT
+ * varies: about 3.3 deviations. A jitter holds for twice its size.
+ */
+static double median_error_ms(const struct link_profile *p,
+			      const struct link_reading *r)
+{
+	double draws = r->rtt_n;
+
+	if (p->jitter_ms <= 0)
+		return 0;
+	draws = fmin(draws, r->rtt_span_s * 1e3 / (2 * p->jitter_ms));
+	return 1.65 * p->jitter_ms / sqrt(fmax(draws, 1));
+}
+
 static int check_rtt(const struct link_profile *p, const struct link_reading *r,
 		     double tolerance)
 {
 	double want = link_expected_rtt_ms(p, r);
 
-	/* the median of some probes of a varying RTT varies itself */
-	tolerance += p->jitter_ms * 1.5 / sqrt(r->rtt_n);
+	tolerance += median_error_ms(p, r);
 	if (fabs(r->rtt_ms_p50 - want) <= tolerance)
 		return 0;
-	return ms_err(-ERANGE,
+	return ms_err(-EINVAL,
 		      "link: RTT is %.3f ms at the median, %.3f +- %.3f ms "
 		      "is expected of rtt=%gms",
 		      r->rtt_ms_p50, want, tolerance, p->rtt_ms);
@@ -114,7 +129,7 @@ static int check_rate(const struct link_profile *p, double rate, unsigned from,
 
 	if (fabs(off) <= tolerance_pct)
 		return 0;
-	return ms_err(-ERANGE,
+	return ms_err(-EINVAL,
 		      "link: rate from the %s is %.3f Mbit/s, %+.2f %% off "
 		      "rate=%gM (%g %% allowed)",
 		      from ? "target" : "source", rate, off, p->rate_mbit,
@@ -130,7 +145,7 @@ static int check_loss(const struct link_profile *p,
 
 	if (chance >= 1 - confidence)
 		return 0;
-	return ms_err(-ERANGE,
+	return ms_err(-EINVAL,
 		      "link: %" PRIu64 " of %" PRIu64 " packets from the %s "
 		      "were lost, outside the %g %% interval of loss=%g%%",
 		      r->loss_lost[from], r->loss_sent[from],

@@ -19,6 +19,7 @@
 struct link_reading {
 	unsigned rtt_n; /* answered probes */
 	unsigned rtt_lost;
+	double rtt_span_s; /* from the first probe to the last */
 	double rtt_ms_min;
 	double rtt_ms_p05;
 	double rtt_ms_p50;
@@ -52,7 +53,7 @@ struct link_tolerance {
 };
 
 /*
- * Compare. Returns 0, or -ERANGE with a sentence that names what is off. The
+ * Compare. Returns 0, or -EINVAL with a sentence that names what is off. The
  * median RTT is compared with what was asked plus the time the probe occupies
  * the wire; a driver's own RTT (base_rtt_ms) cannot be gone below.
  */

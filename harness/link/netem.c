@@ -94,9 +94,8 @@ int link_netem_supported(void)
 	r = netns_run(fd, try_qdisc, &args);
 	(void)close(fd);
 	if (r) {
-		r = ms_err_add(r, "this kernel refuses a netem qdisc");
-		(void)r;
-		return -EOPNOTSUPP;
+		return ms_err_add(-EOPNOTSUPP,
+				  "this kernel refuses a netem qdisc");
 	}
 	return 0;
 }

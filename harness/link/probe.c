@@ -21,6 +21,7 @@
 #include "harness/link/netns.h"
 
 #define PROBE_GAP_NS   (2 * MS_NS_PER_MS)
+#define PROBE_GAP_MAX  (10 * MS_NS_PER_MS)
 #define PROBE_MAGIC    UINT32_C(0x6d6c6e6b)
 #define PROBE_PRIORITY 9 /* below the emulator */
 #define LOSS_GAP_NS    (33 * MS_NS_PER_US)
@@ -165,6 +166,7 @@ struct rtt_run {
 	unsigned probes;
 	unsigned sent;
 	unsigned back;
+	uint64_t gap_ns;
 	double *rtt_ms;
 };
 
@@ -187,7 +189,7 @@ static void rtt_events(struct rtt_run *run, uint64_t until)
 
 static void rtt_loop(struct rtt_run *run, uint64_t longest_ns)
 {
-	uint64_t next = ms_now_ns() + PROBE_GAP_NS;
+	uint64_t next = ms_now_ns() + run->gap_ns;
 	uint64_t end = LINE_NEVER;
 
 	while (run->back < run->probes && ms_now_ns() < end) {
@@ -196,7 +198,7 @@ static void rtt_loop(struct rtt_run *run, uint64_t longest_ns)
 		rtt_events(run, run->sent < run->probes ? next : end);
 		if (run->sent >= run->probes || ms_now_ns() < next)
 			continue;
-		next += PROBE_GAP_NS;
+		next += run->gap_ns;
 		p.sent_ns = ms_now_ns();
 		if (send(run->pair.near, &p, PROBE_PAYLOAD, 0) > 0)
 			run->sent++;
@@ -218,9 +220,20 @@ static uint64_t longest_rtt_ns(const struct link_profile *p)
 	return (uint64_t)((p->rtt_ms + p->jitter_ms) * 1e6) + GRACE_NS;
 }
 
+/* Wide enough for the jitter to be another one, within reason. */
+static uint64_t probe_gap_ns(const struct link_profile *p)
+{
+	double gap = 2 * p->jitter_ms * 1e6;
+
+	if (gap < (double)PROBE_GAP_NS)
+		return PROBE_GAP_NS;
+	return gap > (double)PROBE_GAP_MAX ? PROBE_GAP_MAX : (uint64_t)gap;
+}
+
 int link_probe_rtt(struct link *l, unsigned probes, struct link_reading *ret)
 {
-	struct rtt_run run = {.probes = probes};
+	struct rtt_run run = {.probes = probes,
+			      .gap_ns = probe_gap_ns(&l->profile)};
 	struct sched_param old;
 	int policy = SCHED_OTHER;
 	int r;
@@ -243,6 +256,7 @@ int link_probe_rtt(struct link *l, unsigned probes, struct link_reading *ret)
 	qsort(run.rtt_ms, run.back, sizeof(*run.rtt_ms), by_size);
 	ret->rtt_n = run.back;
 	ret->rtt_lost = run.sent - run.back;
+	ret->rtt_span_s = (double)(run.gap_ns * run.sent) / 1e9;
 	ret->rtt_ms_min = run.rtt_ms[0];
 	ret->rtt_ms_p05 = run.rtt_ms[run.back / 20];
 	ret->rtt_ms_p50 = run.rtt_ms[run.back / 2];

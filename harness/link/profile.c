@@ -15,6 +15,7 @@
 #include "approaches/common/util/opt.h"
 
 #define QUEUE_FLOOR (UINT64_C(128) << 10)
+#define QUEUE_MS    5.0
 #define RTT_MS_MAX  10000.0
 #define RATE_MAX    100000.0 /* Mbit/s */
 #define RATE_MIN    0.008    /* Mbit/s: a full frame takes 1.5 s */
@@ -265,12 +266,15 @@ uint64_t link_bdp_bytes(const struct link_profile *profile)
 uint64_t link_queue_bytes(const struct link_profile *profile)
 {
 	uint64_t bdp = link_bdp_bytes(profile);
+	uint64_t floor = (uint64_t)(profile->rate_mbit * 1e3 / 8 * QUEUE_MS);
 
+	if (floor < QUEUE_FLOOR)
+		floor = QUEUE_FLOOR;
 	if (profile->rate_mbit <= 0)
 		return 0;
 	if (profile->queue_bytes)
 		return profile->queue_bytes;
-	return bdp > QUEUE_FLOOR ? bdp : QUEUE_FLOOR;
+	return bdp > floor ? bdp : floor;
 }
 
 double link_serialize_ms(const struct link_profile *profile, unsigned ip_bytes)

@@ -70,8 +70,8 @@ double link_goodput_mbit(const struct link_profile *profile)
 
 /*
  * Bytes the queue in front of the wire holds: as asked, or one bandwidth-delay
- * product but not less than 128 KiB (two full-size super-packets). 0 if the
- * rate is unlimited: there is no queue then.
+ * product, but not less than 5 ms at the rate (a switch has that much) and
+ * 128 KiB (two super-packets). 0 if the rate is unlimited: no queue then.
  */
 uint64_t link_queue_bytes(const struct link_profile *profile)
 	__attribute__((nonnull));
