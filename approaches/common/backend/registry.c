@@ -4,9 +4,16 @@
 
 #include <string.h>
 
+extern const struct ms_backend_type ms_cache_type;
 extern const struct ms_backend_type ms_memory_type;
 extern const struct ms_backend_type ms_file_type;
 extern const struct ms_backend_type ms_pattern_type;
+extern const struct ms_backend_type ms_chunker_type;
+extern const struct ms_backend_type ms_tracker_type;
+extern const struct ms_backend_type ms_gate_type;
+extern const struct ms_backend_type ms_delay_type;
+extern const struct ms_backend_type ms_error_type;
+extern const struct ms_backend_type ms_rate_type;
 extern const struct ms_backend_type ms_null_type;
 
 const struct ms_backend_type *const ms_backend_types[] = {
@@ -15,7 +22,14 @@ const struct ms_backend_type *const ms_backend_types[] = {
 	&ms_file_type,
 	&ms_pattern_type,
 	/* stages */
+	&ms_cache_type,
+	&ms_chunker_type,
+	&ms_tracker_type,
+	&ms_gate_type,
 	/* to test and to measure */
+	&ms_delay_type,
+	&ms_error_type,
+	&ms_rate_type,
 	&ms_null_type,
 	NULL,
 };
