@@ -163,7 +163,7 @@ check-tsan: deps ## the C tests under the thread sanitizer
 .PHONY: san-tests
 san-tests: tests
 	@ASAN_OPTIONS=halt_on_error=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	 TSAN_OPTIONS=halt_on_error=1 tests/run --sanitizer $(SAN) --programs "$(TESTS)"
+	 TSAN_OPTIONS=halt_on_error=1:suppressions=$(TOP)/tests/tsan.supp tests/run --sanitizer $(SAN) --programs "$(TESTS)"
 
 FUZZ_SECONDS ?= 20
 .PHONY: fuzz

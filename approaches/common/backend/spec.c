@@ -82,17 +82,30 @@ static size_t value_length(const char *text)
 	return open > 0 ? (size_t)-1 : n;
 }
 
-/* Take one pair of parentheses off if they enclose the whole value. */
+/* The length of the group that begins at text[0] == '('. */
+static size_t group_length(const char *text)
+{
+	int open = 0;
+	size_t n = 0;
+
+	do {
+		open += text[n] == '(';
+		open -= text[n] == ')';
+		n++;
+	} while (open > 0 && text[n]);
+	return n;
+}
+
+/* Take parentheses off that enclose the whole value. */
 static void strip_parens(char *value)
 {
 	size_t n = strlen(value);
 
-	if (n < 2 || value[0] != '(' || value[n - 1] != ')')
-		return;
-	if (value_length(value) != n)
-		return;
-	memmove(value, value + 1, n - 2);
-	value[n - 2] = '\0';
+	while (n >= 2 && value[0] == '(' && group_length(value) == n) {
+		n -= 2;
+		memmove(value, value + 1, n);
+		value[n] = '\0';
+	}
 }
 
 static int set_from_text(const struct build *build, const char *pair, size_t n)

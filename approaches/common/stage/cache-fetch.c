@@ -108,6 +108,9 @@ void fetch_end(struct fetch *fetch, unsigned state, int result,
 
 	for (uint64_t i = fetch->first; i < fetch->first + fetch->count; i++)
 		chunk_set(c, i, state);
+	/* Fresh chunks are passed over once when room is made. */
+	for (uint64_t i = 0; c->pins && i < fetch->count; i++)
+		c->pins[fetch->first + i] |= PIN_USED;
 	if (state == MS_CHUNK_ABSENT || state == MS_CHUNK_FAILED)
 		c->local_chunks -= fetch->count;
 	if (state == MS_CHUNK_DIRTY) {

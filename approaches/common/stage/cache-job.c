@@ -314,6 +314,9 @@ static enum verdict need_present(struct job *job, uint64_t first, uint64_t end,
 	uint64_t next = first;
 
 	for (uint64_t i = first; i < end && !job->starved; i = next) {
+		/* With a limit, what came first could go before the rest. */
+		if (c->limit_chunks && all == WAIT)
+			break;
 		uint8_t state = chunk_state(c, i);
 		enum verdict v = READY;
 		next = i + 1;
@@ -379,25 +382,43 @@ static enum verdict need_for_write(struct job *job, struct ms_tasks *tasks)
 	return job->own ? READY : FAIL;
 }
 
-/* With a limit a piece must fit into a part of it; else all goes at once. */
-static uint64_t piece_max(const struct cache *c)
+/* How many chunks of [first, end) are present from the first on. */
+static uint64_t present_prefix(const struct cache *c, uint64_t first,
+			       uint64_t end)
 {
-	if (!c->limit_chunks)
-		return UINT64_MAX;
-	return (c->limit_chunks / 4) << c->shift;
+	uint64_t next = first;
+
+	while (next < end && chunk_present(chunk_state(c, next)))
+		next++;
+	return next - first;
 }
 
+/*
+ * Choose the piece of a read: all of it; or, when chunks may be given up any
+ * time, what is present already, so that every fetch leads to progress.
+ */
 static enum verdict need(struct job *job, struct ms_tasks *tasks)
 {
 	struct cache *c = job->cache;
 	uint64_t left = job->io->length - job->done_bytes;
 	uint64_t offset = piece_offset(job);
+	uint64_t first = offset >> c->shift;
+	uint64_t end = ((offset + left - 1) >> c->shift) + 1;
 
 	if (job_writes(job))
 		return need_for_write(job, tasks);
-	job->piece = left < piece_max(c) ? left : piece_max(c);
-	return need_present(job, offset >> c->shift,
-			    ((offset + job->piece - 1) >> c->shift) + 1, tasks);
+	job->piece = left;
+	if (c->limit_chunks) {
+		uint64_t count = present_prefix(c, first, end);
+		uint64_t bytes = chunk_offset(c, first + count) - offset;
+		if (count == 0 && end - first > c->limit_chunks / 4)
+			end = first + c->limit_chunks / 4;
+		if (count && bytes < left)
+			job->piece = bytes;
+		if (count)
+			return READY;
+	}
+	return need_present(job, first, end, tasks);
 }
 
 void job_advance(struct job *job, struct ms_tasks *tasks)
