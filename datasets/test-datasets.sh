@@ -208,7 +208,7 @@ test_redis_load()
 
 test_sqlite()
 {
-	local bin=$out/sqlite-1M-1.bin
+	local bin=$out/sqlite-1M-1.bin size
 
 	gen sqlite --size 1M --out "$out"
 	made sqlite-1M-1 1048576
@@ -219,8 +219,10 @@ test_sqlite()
 	check 'sqlite: customers can be found' is "$(sqlite3 "$bin" \
 		"SELECT count(*) > 50 FROM customer WHERE mail LIKE '%@%.example'")" 1
 	repeats sqlite 1M sqlite-1M-1
-	gen sqlite --size 260K --out "$out"
-	check 'sqlite: an odd number of pages' is "$status" 0
+	for size in 256K 260K 300K 420K 1000K; do
+		gen sqlite --size "$size" --out "$out"
+		check "sqlite: exactly $size" is "$status" 0
+	done
 }
 
 test_ext4()
@@ -392,14 +394,14 @@ test_disk_full()
 	check 'write fails: left nothing' is "$(ls -A "$tmp/full")" ''
 }
 
-# Redis servers whose folder is ours.
+# Redis servers whose folder is ours (redis-server is one of two names).
 servers()
 {
 	local dir
 
 	for dir in /proc/[0-9]*; do
 		[[ $(readlink "$dir/cwd") == "$tmp"* ]] &&
-			[[ $(readlink "$dir/exe") == *redis* ]] &&
+			[[ $(readlink "$dir/exe") =~ redis-(server|check-rdb) ]] &&
 			echo "${dir#/proc/}"
 	done 2>/dev/null
 }
@@ -448,17 +450,18 @@ test_interrupt()
 	done
 }
 
-# Killed outright, it cannot clean up: the server dies with its parent's
-# group at the latest, and the next run removes the folder.
+# Killed outright, driver and the server's parent cannot clean up: the server
+# dies by its death signal, and the next run removes the folder.
 test_killed()
 {
-	local driver
+	local driver parent
 
 	"$top/datasets/generate" redis-heap --size 512M --out "$tmp/stop" \
 		>"$tmp/stdout" 2>"$tmp/err" </dev/null &
 	driver=$!
 	check 'killed: redis came up' wait_for server_runs
-	kill -KILL "$driver"
+	parent=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$(servers)/status")
+	kill -KILL "$driver" "$parent"
 	wait "$driver" 2>/dev/null
 	check 'killed: no server left' wait_for no_server_runs
 	gen zero --size 4K --out "$tmp/stop"

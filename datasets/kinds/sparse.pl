@@ -46,9 +46,8 @@ my $runs = int(($data + $run - 1) / $run);
 $runs = $holes if $runs > $holes;
 my @runs = parts($rng, $data, $runs, 1);
 # A hole before each run, at least a page so that runs never touch; the last
-# one may be empty.
+# one may be empty (its extra page is never written).
 my @gaps = parts($rng, $holes + 1, $runs + 1, 1);
-$gaps[-1]--;
 
 open my $out, '>:raw', $path or die "$path: $!\n";
 truncate $out, $pages * PAGE or die "$path: $!\n";
