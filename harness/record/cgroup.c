@@ -32,6 +32,7 @@ struct cgroup {
 	struct cgroup_place place; /* parents of the folders below */
 	char *cpu;		   /* folder of CPU time; NULL: wait4 */
 	char *memory;		   /* of memory; NULL: not measured */
+	char *procs[2]; /* where a process writes itself; [1] may be NULL */
 	char *method;
 	struct cgroup_usage reaped; /* by wait4 */
 };
@@ -65,27 +66,30 @@ static int read_text(const char *dir, const char *name, char *buf, size_t size)
 	return 0;
 }
 
+/* What follows `key` and a blank at the start of a line; NULL: no such line. */
+static const char *behind_key(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	while (strncmp(text, key, len) != 0 || text[len] != ' ') {
+		text = strchr(text, '\n');
+		if (!text)
+			return NULL;
+		text++;
+	}
+	return text + len + 1;
+}
+
 /* The number behind `key` at the start of a line; the first number if NULL. */
 static int number_of(const char *text, const char *key, uint64_t *ret)
 {
-	const char *at = text;
-	char *end = NULL;
+	const char *at = key ? behind_key(text, key) : text;
 
-	while (key && at) {
-		size_t len = strlen(key);
-
-		if (!strncmp(at, key, len) && at[len] == ' ') {
-			at += len + 1;
-			break;
-		}
-		at = strchr(at, '\n');
-		at = at ? at + 1 : NULL;
-	}
 	if (!at || !isdigit((unsigned char)*at))
 		return ms_err(-EPROTO, "cgroup: no %s in \"%.40s\"",
 			      key ? key : "number", text);
 	errno = 0;
-	*ret = strtoull(at, &end, 10);
+	*ret = strtoull(at, NULL, 10);
 	return errno ? ms_err(-errno, "cgroup: number too large") : 0;
 }
 
@@ -98,19 +102,12 @@ static int read_number(const char *dir, const char *file, const char *key,
 	return err ? err : number_of(text, key, ret);
 }
 
-static int write_self(const char *dir)
+/* Called between fork and exec: no stdio, no allocation. */
+static int write_self(const char *procs)
 {
-	char path[FILE_MAX];
-	size_t len = strlen(dir);
-	int fd = -1;
+	int fd = open(procs, O_WRONLY | O_CLOEXEC);
 	int err = 0;
 
-	/* Called between fork and exec: no stdio, no allocation. */
-	if (len + sizeof("/cgroup.procs") > sizeof(path))
-		return -ENAMETOOLONG;
-	memcpy(path, dir, len);
-	memcpy(path + len, "/cgroup.procs", sizeof("/cgroup.procs"));
-	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (write(fd, "0", 1) != 1)
@@ -125,9 +122,9 @@ int cgroup_enter(const struct cgroup *g)
 
 	if (!g->cpu)
 		return 0;
-	err = write_self(g->cpu);
-	if (!err && g->memory && g->memory != g->cpu)
-		err = write_self(g->memory);
+	err = write_self(g->procs[0]);
+	if (!err && g->procs[1])
+		err = write_self(g->procs[1]);
 	return err;
 }
 
@@ -287,6 +284,8 @@ static void release(struct cgroup *g)
 	if (g->memory != g->cpu)
 		free(g->memory);
 	free(g->cpu);
+	free(g->procs[0]);
+	free(g->procs[1]);
 	free(g->method);
 	cgroup_place_release(&g->place);
 	free(g);
@@ -350,6 +349,23 @@ static int make_dirs(struct cgroup *g, const char *name, unsigned number)
 	return 0;
 }
 
+static int name_procs(struct cgroup *g)
+{
+	if (!g->cpu)
+		return 0;
+	if (asprintf(&g->procs[0], "%s/cgroup.procs", g->cpu) < 0) {
+		g->procs[0] = NULL;
+		return -ENOMEM;
+	}
+	if (!g->memory || g->memory == g->cpu)
+		return 0;
+	if (asprintf(&g->procs[1], "%s/cgroup.procs", g->memory) < 0) {
+		g->procs[1] = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static int describe(struct cgroup *g, const char *why)
 {
 	int n = 0;
@@ -380,7 +396,8 @@ static int setup(struct cgroup *g, const char *name, unsigned number)
 			(void)snprintf(why, sizeof(why), "mkdir in %s: %s",
 				       g->place.cpu_parent, ms_errno_text(err));
 	}
-	return describe(g, why);
+	err = name_procs(g);
+	return err ? err : describe(g, why);
 }
 
 static bool good_name(const char *name)

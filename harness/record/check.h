@@ -10,11 +10,11 @@
 
 /*
  * Check `path` (a file, or a folder with runs.csv) and write a line
- * "file:line: what" to `report` for each problem. Returns the number of
+ * "file:line: what" to `out` for each problem. Returns the number of
  * problems (0: good), or a negative errno with a sentence if the file could
  * not be read at all.
  */
-int csv_check(const char *path, FILE *report)
+int csv_check(const char *path, FILE *out)
 	__attribute__((nonnull, warn_unused_result));
 
 /* `memsync-bench check DIR|FILE...`; the exit code. */

@@ -25,7 +25,7 @@ static int put(struct csv_reader *r, int ch)
 	size_t size = 0;
 
 	if (r->len == CSV_RECORD_MAX)
-		return ms_err(-EBADMSG, "line %lu: longer than %u bytes",
+		return ms_err(-EBADMSG, "line %lu: longer than %zu bytes",
 			      r->line, CSV_RECORD_MAX);
 	if (r->len == r->size) {
 		size = r->size ? 2 * r->size : 512;

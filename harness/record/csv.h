@@ -15,7 +15,7 @@
 
 #define CSV_FILE "runs.csv"
 /* A record longer than this is refused: a file is not trusted. */
-#define CSV_RECORD_MAX (1024u * 1024u)
+#define CSV_RECORD_MAX ((size_t)1 << 20)
 /* Fields kept of a record; more are counted only. */
 #define CSV_FIELDS_MAX (ROW_COLUMNS + 2)
 

@@ -125,12 +125,12 @@ enum row_type {
 
 struct row_column {
 	const char *name;
-	enum row_type type;
-	size_t offset; /* in struct row */
-	unsigned flags;
 	const char *unit;	    /* NULL: none */
 	const char *const *choices; /* ENUM: [0] is "", NULL-terminated */
+	size_t offset;		    /* in struct row */
 	double max;		    /* of a REAL; 0: no bound */
+	enum row_type type;
+	unsigned flags;
 };
 
 extern const struct row_column row_columns[ROW_COLUMNS];

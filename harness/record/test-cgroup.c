@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -142,7 +143,7 @@ static void usage_of_all_processes(void)
 	CHECK(none.user_s + none.system_s < 0.05);
 	if (u.memory)
 		CHECK(u.memory_max_bytes >= TOUCHED &&
-		      u.memory_max_bytes < 4u * TOUCHED);
+		      u.memory_max_bytes < UINT64_C(4) * TOUCHED);
 	cgroup_free(g);
 	cgroup_free(idle);
 }
@@ -183,7 +184,7 @@ static pid_t sleeper(struct cgroup *g)
 	char byte = 0;
 	pid_t child = 0;
 
-	CHECK(!pipe(ready));
+	CHECK(!pipe2(ready, O_CLOEXEC));
 	child = fork();
 	CHECK(child >= 0);
 	if (!child) {
@@ -238,7 +239,7 @@ static void groups_of_the_dead_are_swept(void)
 	char path[64];
 	uint64_t limit = 0;
 
-	CHECK(!pipe(out));
+	CHECK(!pipe2(out, O_CLOEXEC));
 	owner = fork();
 	CHECK(owner >= 0);
 	if (!owner) {

@@ -122,7 +122,6 @@ static void approaches(void)
 {
 	char *text = section("\n## Approaches\n");
 	char *at = text;
-	char *name = NULL;
 	int known = 0;
 	int named = 0;
 
@@ -135,7 +134,7 @@ static void approaches(void)
 	}
 	/* Each is named once, so equal numbers mean equal lists. */
 	(void)strsep(&at, "`");
-	while (at && (name = strsep(&at, "`"))) {
+	while (at && strsep(&at, "`")) {
 		named++;
 		(void)strsep(&at, "`");
 	}
@@ -152,14 +151,16 @@ static void header_is_stable(void)
 		"loss_pct,rtt_ms_measured,rate_mbit_measured,chunk_bytes,"
 		"size_bytes,workers,repetition,metric,value,unit,verified,"
 		"status,reason,bytes_done,placement,congestion,params";
-	char text[1024] = "";
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
 
-	for (int c = 0; c < ROW_COLUMNS; c++) {
-		if (c)
-			(void)strcat(text, ",");
-		(void)strcat(text, row_columns[c].name);
-	}
+	CHECK(out);
+	for (int c = 0; c < ROW_COLUMNS; c++)
+		(void)fprintf(out, "%s%s", c ? "," : "", row_columns[c].name);
+	CHECK(!fclose(out));
 	CHECK_STR(text, header);
+	free(text);
 	CHECK_HAS(document, "schema version 1\n");
 	CHECK_EQ(ROW_SCHEMA_VERSION, 1);
 }

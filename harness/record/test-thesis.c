@@ -202,6 +202,17 @@ static void mixed_cells_are_refused(void)
 	free(report);
 }
 
+static void column_is_sound(const struct thesis_column *c)
+{
+	bool known = false;
+
+	for (int a = 0; row_approaches[a]; a++)
+		known |= !strcmp(row_approaches[a], c->approach);
+	CHECK(known);
+	CHECK(!c->param || strchr(c->param, '='));
+	CHECK(c->header && *c->header);
+}
+
 /* Every metric and approach of the table exists, and columns fit. */
 static void table_is_sound(void)
 {
@@ -212,16 +223,8 @@ static void table_is_sound(void)
 
 		CHECK(row_metric_find(g->metric, NULL));
 		CHECK((g->label == LABEL_NONE) == !g->label_header);
-		for (; g->columns[n].approach; n++) {
-			bool known = false;
-
-			for (int a = 0; row_approaches[a]; a++)
-				known |= !strcmp(row_approaches[a],
-						 g->columns[n].approach);
-			CHECK(known);
-			CHECK(!g->columns[n].param ||
-			      strchr(g->columns[n].param, '='));
-		}
+		while (g->columns[n].approach)
+			column_is_sound(&g->columns[n++]);
 		CHECK(n > 0 && n <= THESIS_COLUMNS_MAX);
 	}
 }

@@ -34,17 +34,21 @@ static char *newest_result(void)
 		found = strdup(g.gl_pathv[i]);
 	}
 	globfree(&g);
-	if (found)
-		*strrchr(found, '/') = '\0';
+	if (found) /* the pattern ends in the file's name */
+		found[strlen(found) - strlen("/" CSV_FILE)] = '\0';
 	return found;
 }
 
 static int convert(const char *result, const char *outdir)
 {
 	struct table *t = table_new();
-	int err = t ? table_load(t, result)
-		    : ms_err(-ENOMEM, "thesis: %s", result);
+	int err = 0;
 
+	if (!t) {
+		(void)fprintf(stderr, "memsync-bench: no memory\n");
+		return 1;
+	}
+	err = table_load(t, result);
 	if (!err)
 		err = thesis_csv_write(t, outdir, stdout);
 	table_free(t);

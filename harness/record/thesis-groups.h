@@ -27,10 +27,10 @@ struct thesis_group {
 	const char *experiment; /* our name of the figure; `name` counts too */
 	const char *rtt_header; /* NULL: no RTT label */
 	const char *label_header;
-	enum thesis_label label; /* the second label */
 	const char *metric;
-	double scale; /* value times this */
-	bool whole;   /* written as an integer */
+	double scale;		 /* value times this */
+	enum thesis_label label; /* the second label */
+	bool whole;		 /* written as an integer */
 	struct thesis_column columns[THESIS_COLUMNS_MAX + 1];
 };
 

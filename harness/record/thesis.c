@@ -243,7 +243,7 @@ static unsigned put_label(const struct thesis_group *g,
 		for (unsigned c = 0; g->columns[c].approach; c++) {
 			if (c)
 				(void)fputc(',', out);
-			if (i < count[c])
+			if (next[c] && i < count[c])
 				put_value(g, next[c][i].row, out);
 		}
 		(void)fputc('\n', out);
