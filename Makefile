@@ -153,7 +153,7 @@ soak: deps ## the long versions of the checks; the log is kept in results/
 deps: ## install what building, testing and measuring need (apt)
 	@harness/deps/install build bench
 deps-dev: deps ## also what the gates need: linters, fuzzers, Chromium
-	@harness/deps/install dev
+	@harness/deps/install build bench dev
 
 .PHONY: check-asan check-tsan
 check-asan: deps ## the C tests under address and undefined-behaviour sanitizers

@@ -72,11 +72,10 @@ static size_t value_length(const char *text)
 	size_t n = 0;
 
 	for (; text[n]; n++) {
-		if (text[n] == '(')
-			open++;
-		else if (text[n] == ')' && --open < 0)
+		open += text[n] == '(';
+		if (text[n] == ')' && --open < 0)
 			break;
-		else if (text[n] == ',' && open == 0)
+		if (text[n] == ',' && open == 0)
 			break;
 	}
 	return open > 0 ? (size_t)-1 : n;
@@ -229,7 +228,7 @@ static int open_depth(const char *spec, int depth, struct ms_backend **ret)
 	*ret = NULL;
 	int rc = is_uri(spec) ? open_uri(spec, depth, ret)
 			      : open_named(spec, depth, ret);
-	if (rc)
+	if (rc || !*ret)
 		return rc;
 	(*ret)->spec = strdup(spec);
 	if ((*ret)->spec)

@@ -53,6 +53,8 @@ int ms_wait(struct ms_backend *b, struct ms_io *io)
 	struct waiter waiter = {0};
 
 	io->done = wake;
+	/* It lives until the wait below has ended. */
+	/* cppcheck-suppress autoVariables */
 	io->user = &waiter;
 	ms_submit(b, io);
 	wait_for(&waiter);

@@ -17,10 +17,11 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#define CHUNK  UINT64_C(4096)
+#define CHUNKS UINT64_C(64)
+#define SIZE   (CHUNK * CHUNKS - 100) /* a short last chunk */
+
 enum {
-	CHUNK = 4096,
-	CHUNKS = 64,
-	SIZE = CHUNK * CHUNKS - 100, /* a short last chunk */
 	SEED = 3,
 	HELD_MAX = 1000,
 };
@@ -571,7 +572,7 @@ static void test_limit(void)
 		check_region(b, 0, SIZE);
 		CHECK(ms_cache_local_chunks(b) <= 16);
 	}
-	CHECK(p->read_bytes > 2 * (uint64_t)SIZE); /* it was fetched again */
+	CHECK(p->read_bytes > 2 * SIZE); /* it was fetched again */
 	ms_close(b);
 }
 
@@ -916,7 +917,7 @@ int main(void)
 		test_puller_errors();
 		test_pusher();
 		test_crowd(0);
-		test_crowd((uint64_t)16 * CHUNK);
+		test_crowd(16 * CHUNK);
 	}
 	test_bad_options();
 	return 0;

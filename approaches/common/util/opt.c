@@ -215,7 +215,7 @@ static int set_flag(const struct ms_opt *opt, bool *field, const char *value)
 	static const char *const no[] = {"no", "false", "off", "0", NULL};
 
 	for (int i = 0; yes[i]; i++) {
-		if (strcmp(value, yes[i]) && strcmp(value, no[i]))
+		if (strcmp(value, yes[i]) != 0 && strcmp(value, no[i]) != 0)
 			continue;
 		*field = strcmp(value, yes[i]) == 0;
 		return 0;
