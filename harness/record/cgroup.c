@@ -96,7 +96,7 @@ static int number_of(const char *text, const char *key, uint64_t *ret)
 static int read_number(const char *dir, const char *file, const char *key,
 		       uint64_t *ret)
 {
-	char text[FILE_MAX];
+	char text[FILE_MAX] = "";
 	int err = read_text(dir, file, text, sizeof(text));
 
 	return err ? err : number_of(text, key, ret);
@@ -444,7 +444,7 @@ const char *cgroup_method(const struct cgroup *g)
 
 int cgroup_system_cpu(double *ret_busy_s)
 {
-	char text[FILE_MAX];
+	char text[FILE_MAX] = "";
 	unsigned long long user = 0;
 	unsigned long long nice = 0;
 	unsigned long long sys = 0;

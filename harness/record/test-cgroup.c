@@ -141,9 +141,10 @@ static void usage_of_all_processes(void)
 	CHECK(u.user_s + u.system_s >= 0.28);
 	CHECK(u.user_s + u.system_s < 1.5);
 	CHECK(none.user_s + none.system_s < 0.05);
+	/* A sanitizer's own memory is part of it, so the bound is wide. */
 	if (u.memory)
 		CHECK(u.memory_max_bytes >= TOUCHED &&
-		      u.memory_max_bytes < UINT64_C(4) * TOUCHED);
+		      u.memory_max_bytes < UINT64_C(16) * TOUCHED);
 	cgroup_free(g);
 	cgroup_free(idle);
 }
