@@ -17,6 +17,8 @@
 #ifndef MEMSYNC_UFFD_H
 #define MEMSYNC_UFFD_H
 
+#include "memsync/backend.h" /* memsync_error, specs */
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,27 +51,27 @@ struct memsync_uffd_options {
 	uint64_t window_bytes; /* pulled in advance at most at once [32 MiB] */
 	uint64_t deadline_ns;  /* of a fault, then SIGBUS [120 s] */
 	unsigned workers;      /* threads that pull in the background [1] */
-	bool no_pull;          /* fetch only what is accessed */
-	bool no_huge;          /* do not use huge pages for the local copy */
+	bool no_pull;	       /* fetch only what is accessed */
+	bool no_huge;	       /* do not use huge pages for the local copy */
 };
 
 /* What happened so far. */
 struct memsync_uffd_stats {
-	uint64_t faults;          /* events of the kernel */
+	uint64_t faults;	  /* events of the kernel */
 	uint64_t urgent_requests; /* made for a fault */
 	uint64_t urgent_bytes;
 	uint64_t pull_requests; /* made in the background */
 	uint64_t pull_bytes;
 	uint64_t pages_installed;
 	uint64_t pages_present; /* found resolved already (EEXIST) */
-	uint64_t kernel_again;  /* EAGAIN of the kernel */
-	uint64_t retries;       /* requests repeated after an error */
-	uint64_t errors;        /* requests that failed */
-	uint64_t pages_failed;  /* poisoned: accesses raise SIGBUS */
-	int error;              /* the last error of the backend, or 0 */
-	bool user_mode_only;    /* faults inside system calls give EFAULT */
-	bool huge;              /* the local copy is in huge pages */
-	bool complete;          /* all of the region is local */
+	uint64_t kernel_again;	/* EAGAIN of the kernel */
+	uint64_t retries;	/* requests repeated after an error */
+	uint64_t errors;	/* requests that failed */
+	uint64_t pages_failed;	/* poisoned: accesses raise SIGBUS */
+	int error;		/* the last error of the backend, or 0 */
+	bool user_mode_only;	/* faults inside system calls give EFAULT */
+	bool huge;		/* the local copy is in huge pages */
+	bool complete;		/* all of the region is local */
 };
 
 /*
@@ -109,11 +111,6 @@ void memsync_uffd_get_stats(const struct memsync_uffd *region,
 
 /* Unmap and end everything. No thread may access it any more. NULL is legal. */
 void memsync_uffd_close(struct memsync_uffd *region);
-
-/* The text of the last error of this thread. Never NULL. */
-#ifndef MEMSYNC_BACKEND_H
-const char *memsync_error(void);
-#endif
 
 #ifdef __cplusplus
 }
