@@ -166,7 +166,8 @@ static void files(void)
 		       46));
 	line = strchr(text, '\n') + 1;
 	CHECK(!strncmp(line, "approach\tvariant\tworkload\t", 26));
-	CHECK_HAS(line, "\tmedian\tlo\thi\tn\tbound\t");
+	CHECK_HAS(line, "\tmedian\tlo\t"
+			"hi\tn\tbound\t");
 	line = strchr(line, '\n') + 1;
 	want = "uffd\ttuned\tseq-read\trandom:seed=1\tnative\temulated\t5\t"
 	       "1000\tNaN\tNaN\t4096\t1048576\tNaN\t-\tcubic\t";

@@ -80,7 +80,9 @@ static void put_all(const struct part *p, FILE *out)
 	(void)fprintf(out, "# ");
 	summary_print_left_out(p->left_out, out);
 	(void)fprintf(out, "\n");
-	put_header("median\tlo\thi\tn\tbound\tmin\tq1\tq3\tmax", out);
+	put_header("median\tlo\t"
+		   "hi\tn\tbound\tmin\tq1\tq3\tmax",
+		   out);
 	for (size_t i = 0; i < p->n; i++)
 		if (p->s[i].n)
 			put_summary(&p->s[i], out);
