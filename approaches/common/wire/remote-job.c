@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests of callers (jobs), the pieces they are cut into, and which
+ * connection gets which piece when. Everything here runs with the lock held.
+ */
+#include "approaches/common/backend/base.h"
+#include "approaches/common/util/clock.h"
+#include "approaches/common/wire/remote.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SLOTS_FIRST = 64,
+	/* Below this a request costs more than the bytes it brings. */
+	PIECE_MIN = 64 << 10,
+	PIECES_PER_CONNECTION = 2,
+};
+
+/* --- pieces
+ * ----------------------------------------------------------------------- */
+
+static bool grow_slots(struct remote *r)
+{
+	uint32_t count = r->slot_count ? r->slot_count * 2 : SLOTS_FIRST;
+	struct remote_piece **slots =
+		realloc(r->slots, count * sizeof(*r->slots));
+
+	if (slots)
+		r->slots = slots;
+	uint32_t *stack = realloc(r->slot_free, count * sizeof(*r->slot_free));
+	if (stack)
+		r->slot_free = stack;
+	if (!slots || !stack)
+		return false;
+	for (uint32_t i = r->slot_count; i < count; i++) {
+		r->slots[i] = NULL;
+		r->slot_free[r->slot_free_count++] = i;
+	}
+	r->slot_count = count;
+	return true;
+}
+
+static void conn_link(struct remote_piece *p, struct remote_conn *c)
+{
+	p->conn = c;
+	p->conn_next = c->pieces;
+	p->conn_prev = &c->pieces;
+	if (p->conn_next)
+		p->conn_next->conn_prev = &p->conn_next;
+	c->pieces = p;
+	c->piece_count++;
+	if (p->counted)
+		c->outstanding += p->request.length;
+}
+
+static void conn_unlink(struct remote_piece *p)
+{
+	struct remote_conn *c = p->conn;
+	uint64_t left = p->counted ? p->request.length - p->arrived : 0;
+
+	*p->conn_prev = p->conn_next;
+	if (p->conn_next)
+		p->conn_next->conn_prev = p->conn_prev;
+	c->piece_count--;
+	c->outstanding -= left < c->outstanding ? left : c->outstanding;
+}
+
+static void job_unlink(struct remote_piece *p)
+{
+	if (!p->job)
+		return;
+	*p->job_prev = p->job_next;
+	if (p->job_next)
+		p->job_next->job_prev = p->job_prev;
+	p->job = NULL;
+}
+
+struct remote_piece *remote_piece_new(struct remote *r, struct remote_conn *c)
+{
+	struct remote_piece *p = r->piece_spare;
+
+	if (!r->slot_free_count && !grow_slots(r))
+		return NULL;
+	if (p)
+		r->piece_spare = p->next;
+	else
+		p = malloc(sizeof(*p));
+	if (!p)
+		return NULL;
+	*p = (struct remote_piece){.slot = r->slot_free[--r->slot_free_count]};
+	/* An id is never used twice, so a late answer finds nobody. */
+	p->request.id = ++r->id_serial << 32 | p->slot;
+	r->slots[p->slot] = p;
+	conn_link(p, c);
+	return p;
+}
+
+struct remote_piece *remote_piece_find(struct remote *r,
+				       const struct remote_conn *c, uint64_t id)
+{
+	uint32_t slot = (uint32_t)id;
+	struct remote_piece *p = slot < r->slot_count ? r->slots[slot] : NULL;
+
+	return p && p->request.id == id && p->conn == c ? p : NULL;
+}
+
+static void piece_free(struct remote *r, struct remote_piece *p)
+{
+	uint64_t left = p->counted ? p->request.length - p->arrived : 0;
+
+	ms_window_dropped(&r->window, left);
+	job_unlink(p);
+	conn_unlink(p);
+	free(p->own);
+	r->slots[p->slot] = NULL;
+	r->slot_free[r->slot_free_count++] = p->slot;
+	p->next = r->piece_spare;
+	r->piece_spare = p;
+}
+
+/* --- jobs
+ * ------------------------------------------------------------------------- */
+
+static void job_finish(struct remote *r, struct remote_job *job)
+{
+	*job->all_prev = job->all_next;
+	if (job->all_next)
+		job->all_next->all_prev = job->all_prev;
+	/* From here on a cancel finds nothing. */
+	job->io->hold[0] = NULL;
+	if (job->abort)
+		r->aborting--;
+	if (!r->finished)
+		r->finished_last = &r->finished;
+	job->next = NULL;
+	*r->finished_last = job;
+	r->finished_last = &job->next;
+}
+
+static void enqueue(struct remote *r, struct remote_job *job)
+{
+	struct remote_queue *q =
+		job->io->priority == MS_URGENT ? &r->urgent : &r->bulk;
+
+	if (!q->first)
+		q->last = &q->first;
+	job->next = NULL;
+	*q->last = job;
+	q->last = &job->next;
+	job->queued = true;
+}
+
+static void dequeue(struct remote *r, struct remote_job *job)
+{
+	struct remote_queue *q =
+		job->io->priority == MS_URGENT ? &r->urgent : &r->bulk;
+
+	for (struct remote_job **p = &q->first; *p; p = &(*p)->next) {
+		if (*p != job)
+			continue;
+		*p = job->next;
+		if (!*p)
+			q->last = p;
+		break;
+	}
+	job->queued = false;
+}
+
+/* The first error ends a job as soon as no piece of it is under way. */
+static void job_fail(struct remote *r, struct remote_job *job, int result)
+{
+	if (job->result == 0)
+		job->result = result;
+	if (job->queued)
+		dequeue(r, job);
+}
+
+static bool counts_progress(const struct ms_io *io)
+{
+	return io->op == MS_OP_SYNC ||
+	       (io->op == MS_OP_READ && io->priority == MS_BULK);
+}
+
+static void set_deadline(struct remote *r, struct remote_job *job)
+{
+	if (!job->io->deadline_ns)
+		return;
+	if (counts_progress(job->io))
+		job->timeout_ns = job->io->deadline_ns > job->start_ns
+					  ? job->io->deadline_ns - job->start_ns
+					  : 1;
+	if (job->io->deadline_ns < r->deadline_ns) {
+		r->deadline_ns = job->io->deadline_ns;
+		/* The thread sleeps until the one before. */
+		remote_nudge(r);
+	}
+}
+
+bool remote_job_add(struct remote *r, struct ms_io *io)
+{
+	struct remote_job *job = r->job_spare;
+
+	if (job)
+		r->job_spare = job->next;
+	else
+		job = malloc(sizeof(*job));
+	if (!job)
+		return false;
+	*job = (struct remote_job){.io = io, .start_ns = ms_now_ns()};
+	io->hold[0] = job;
+	job->all_next = r->jobs;
+	job->all_prev = &r->jobs;
+	if (job->all_next)
+		job->all_next->all_prev = &job->all_next;
+	r->jobs = job;
+	/* Time without progress begins when there is something to wait for. */
+	if (!job->all_next)
+		r->progress_ns = job->start_ns;
+	enqueue(r, job);
+	set_deadline(r, job);
+	return true;
+}
+
+void remote_piece_done(struct remote *r, struct remote_piece *p, int result)
+{
+	struct remote_job *job = p->job;
+
+	if (job && result == 0 && p->request.op == MS_PROTO_WRITE)
+		r->write_bytes += p->request.length;
+	if (job && result == 0 && p->request.op == MS_PROTO_READ)
+		r->read_bytes += p->request.length;
+	/* A write's bytes have arrived when it is answered. */
+	if (p->counted && p->arrived < p->request.length &&
+	    p->request.op == MS_PROTO_WRITE && result == 0) {
+		uint64_t n = p->request.length;
+		p->conn->outstanding -=
+			n < p->conn->outstanding ? n : p->conn->outstanding;
+		p->arrived = n;
+		ms_window_delivered(&r->window, n, r->progress_ns);
+	}
+	piece_free(r, p);
+	if (!job)
+		return;
+	job->pending--;
+	if (result)
+		job_fail(r, job, result);
+	if (!job->queued && job->pending == 0)
+		job_finish(r, job);
+}
+
+/* --- cutting
+ * ---------------------------------------------------------------------- */
+
+static enum ms_proto_op wire_op(enum ms_op op)
+{
+	switch (op) {
+	case MS_OP_READ:
+		return MS_PROTO_READ;
+	case MS_OP_WRITE:
+		return MS_PROTO_WRITE;
+	case MS_OP_SYNC:
+		return MS_PROTO_SYNC;
+	case MS_OP_ZERO:
+		return MS_PROTO_ZERO;
+	case MS_OP_TRIM:
+		return MS_PROTO_TRIM;
+	case MS_OP_EXTENTS:
+		return MS_PROTO_EXTENTS;
+	case MS_OP_HASH:
+		return MS_PROTO_HASH;
+	case MS_OP_RESIZE:
+		return MS_PROTO_RESIZE;
+	case MS_OP_POPULATE:
+	case MS_OP_COUNT:
+		break;
+	}
+	/* The door answers what we have no capability for. */
+	abort();
+}
+
+static bool moves_bytes(const struct ms_io *io)
+{
+	return io->op == MS_OP_READ || io->op == MS_OP_WRITE;
+}
+
+/* Short, and somebody waits: it goes at once, over the urgent lane. */
+static bool goes_first(const struct ms_io *io)
+{
+	return io->priority == MS_URGENT &&
+	       (!moves_bytes(io) || io->length <= REMOTE_URGENT_BYTES);
+}
+
+/* Bytes of the next piece: small enough to keep all connections busy. */
+static uint64_t piece_length(const struct remote *r,
+			     const struct remote_job *job)
+{
+	uint64_t left = job->io->length - job->cursor;
+	uint64_t grain = r->base.block > 4096 ? r->base.block : 4096;
+	uint64_t most = r->welcome.request_max;
+	unsigned lanes = r->open_count ? r->open_count : 1;
+	uint64_t n = r->window.fixed
+			     ? r->window.fixed
+			     : r->window.size / (lanes * PIECES_PER_CONNECTION);
+
+	if (n < PIECE_MIN && !r->window.fixed)
+		n = PIECE_MIN;
+	if (n > most)
+		n = most;
+	n &= ~(grain - 1);
+	if (n == 0)
+		n = grain < most ? grain : most;
+	if (goes_first(job->io) && left <= most)
+		n = left;
+	return left < n ? left : n;
+}
+
+static bool usable(const struct remote *r, const struct remote_conn *c)
+{
+	return c->state == REMOTE_READY && !c->error &&
+	       c->piece_count < r->welcome.requests_max;
+}
+
+static struct remote_conn *pick(struct remote *r, bool urgent)
+{
+	struct remote_conn *best = NULL;
+
+	if (urgent && usable(r, &r->conns[0]))
+		return &r->conns[0];
+	for (unsigned i = 0; i < r->conn_count; i++) {
+		struct remote_conn *c = &r->conns[i];
+		if (!usable(r, c))
+			continue;
+		/* The urgent lane carries bulk only when nothing else can. */
+		if (c->lane == MS_LANE_URGENT && r->open_count > 1)
+			continue;
+		if (!best || c->outstanding < best->outstanding ||
+		    (c->outstanding == best->outstanding &&
+		     c->piece_count < best->piece_count))
+			best = c;
+	}
+	return best;
+}
+
+static void job_link(struct remote_job *job, struct remote_piece *p)
+{
+	p->job = job;
+	p->job_next = job->pieces;
+	p->job_prev = &job->pieces;
+	if (p->job_next)
+		p->job_next->job_prev = &p->job_next;
+	job->pieces = p;
+	job->pending++;
+}
+
+/* Where the answer goes and what follows the header. False: no memory. */
+static bool set_buffers(struct remote *r, struct remote_piece *p,
+			const struct ms_io *io, uint64_t at)
+{
+	size_t count = io->extents_max;
+
+	if (io->op == MS_OP_READ || io->op == MS_OP_HASH)
+		p->dest = (char *)io->buf + at;
+	if (io->op == MS_OP_WRITE) {
+		p->payload = (const char *)io->buf + at;
+		p->payload_length = p->request.length;
+	}
+	if (io->op == MS_OP_EXTENTS) {
+		if (count > r->welcome.extents_max)
+			count = r->welcome.extents_max;
+		p->request.count = (uint16_t)count;
+		p->own = malloc(count * MS_PROTO_EXTENT_BYTES);
+		p->dest = p->own;
+		return p->own != NULL;
+	}
+	return true;
+}
+
+/* Make the next piece of `job` and queue it. 0 or -ENOMEM. */
+static int cut(struct remote *r, struct remote_job *job, struct remote_conn *c)
+{
+	struct ms_io *io = job->io;
+	struct remote_piece *p = remote_piece_new(r, c);
+
+	if (!p)
+		return -ENOMEM;
+	uint64_t n = moves_bytes(io) ? piece_length(r, job) : io->length;
+	p->request.op = wire_op(io->op);
+	p->request.flags = (io->flags & MS_FUA ? MS_PROTO_FUA : 0U) |
+			   (io->priority == MS_URGENT ? MS_PROTO_URGENT : 0U);
+	p->request.offset = io->offset + job->cursor;
+	p->request.length =
+		io->op == MS_OP_SYNC || io->op == MS_OP_RESIZE ? 0 : n;
+	if (io->op == MS_OP_SYNC)
+		p->request.offset = 0;
+	if (!set_buffers(r, p, io, job->cursor)) {
+		piece_free(r, p);
+		return -ENOMEM;
+	}
+	p->counted = moves_bytes(io);
+	if (p->counted) {
+		c->outstanding += n;
+		ms_window_sent(&r->window, n, ms_now_ns());
+	}
+	job_link(job, p);
+	job->cursor += n;
+	ms_proto_put_request(&p->request, p->head);
+	p->head_length = sizeof(p->head);
+	remote_send_queue(c, p);
+	r->requests++;
+	return 0;
+}
+
+/* Hand out pieces of one queue; stops where the window or room ends. */
+static void serve_queue(struct remote *r, struct remote_queue *q)
+{
+	while (q->first) {
+		struct remote_job *job = q->first;
+		bool first = goes_first(job->io);
+		if (!first && moves_bytes(job->io) &&
+		    !ms_window_open(&r->window, ms_now_ns()))
+			return;
+		struct remote_conn *c = pick(r, first);
+		if (!c)
+			return;
+		int rc = cut(r, job, c);
+		if (rc) {
+			job_fail(r, job, rc);
+			if (job->pending == 0)
+				job_finish(r, job);
+			continue;
+		}
+		if (!moves_bytes(job->io) || job->cursor == job->io->length)
+			dequeue(r, job);
+	}
+}
+
+void remote_dispatch(struct remote *r)
+{
+	serve_queue(r, &r->urgent);
+	/* A big urgent request that waits for room lets no bulk pass. */
+	if (!r->urgent.first)
+		serve_queue(r, &r->bulk);
+}
+
+/* --- taking back
+ * ------------------------------------------------------------------ */
+
+bool remote_piece_move(struct remote *r, struct remote_piece *p)
+{
+	bool reads = p->request.op == MS_PROTO_READ ||
+		     p->request.op == MS_PROTO_EXTENTS ||
+		     p->request.op == MS_PROTO_HASH;
+	struct remote_conn *to = NULL;
+
+	/* Without a job nobody wants the answer. */
+	if (!reads || !p->job || p->job->result)
+		return false;
+	to = pick(r, p->request.flags & MS_PROTO_URGENT);
+	if (!to)
+		return false;
+	conn_unlink(p);
+	if (p->counted)
+		r->window.outstanding += p->arrived;
+	p->arrived = 0;
+	p->sent = false;
+	conn_link(p, to);
+	remote_send_queue(to, p);
+	r->reissued++;
+	return true;
+}
+
+/* Take a piece that nobody has begun to send out of its queue. */
+static void unqueue(struct remote_piece *p)
+{
+	struct remote_conn *c = p->conn;
+
+	for (struct remote_piece **q = &c->queue; *q; q = &(*q)->next) {
+		if (*q != p)
+			continue;
+		*q = p->next;
+		if (!*q)
+			c->queue_last = q;
+		break;
+	}
+}
+
+/*
+ * End the caller's part in a piece, so that its buffer is free. What is half
+ * on the wire must be finished from a copy, and an answer that is still to
+ * come is read into the drain. False: somebody is sending, not now.
+ */
+static bool detach(struct remote *r, struct remote_piece *p)
+{
+	struct remote_conn *c = p->conn;
+
+	if (p->sent) {
+		job_unlink(p);
+		p->dest = NULL;
+		return true;
+	}
+	if (c->sending) {
+		c->yield = true;
+		return false;
+	}
+	if (c->queue != p || c->queue_sent == 0) {
+		unqueue(p);
+		piece_free(r, p);
+		return true;
+	}
+	job_unlink(p);
+	p->dest = NULL;
+	if (!p->payload_length)
+		return true;
+	p->own = malloc(p->payload_length);
+	if (p->own) {
+		memcpy(p->own, p->payload, p->payload_length);
+		p->payload = p->own;
+	} else {
+		/* Without a copy the connection cannot go on. */
+		c->error = -ENOMEM;
+		p->payload_length = 0;
+		remote_nudge(r);
+	}
+	return true;
+}
+
+static bool abort_job(struct remote *r, struct remote_job *job)
+{
+	struct remote_piece *next = NULL;
+
+	job_fail(r, job, job->abort);
+	for (struct remote_piece *p = job->pieces; p; p = next) {
+		next = p->job_next;
+		if (!detach(r, p))
+			return false;
+		job->pending--;
+	}
+	job_finish(r, job);
+	return true;
+}
+
+bool remote_abort_jobs(struct remote *r)
+{
+	struct remote_job *next = NULL;
+	bool all = true;
+
+	for (struct remote_job *j = r->aborting ? r->jobs : NULL; j; j = next) {
+		next = j->all_next;
+		if (j->abort && !abort_job(r, j))
+			all = false;
+	}
+	return all;
+}
+
+/* No connection is left: everything that waits for one fails. */
+void remote_fail_all(struct remote *r, int error)
+{
+	struct remote_job *next = NULL;
+
+	for (struct remote_job *j = r->jobs; j; j = next) {
+		next = j->all_next;
+		job_fail(r, j, error);
+		if (j->pending == 0)
+			job_finish(r, j);
+	}
+}
+
+void remote_job_memory_free(struct remote *r)
+{
+	while (r->job_spare) {
+		struct remote_job *job = r->job_spare;
+		r->job_spare = job->next;
+		free(job);
+	}
+	while (r->piece_spare) {
+		struct remote_piece *p = r->piece_spare;
+		r->piece_spare = p->next;
+		free(p);
+	}
+	free(r->slots);
+	free(r->slot_free);
+}

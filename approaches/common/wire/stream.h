@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stream of bytes to a peer, non-blocking. Sockets of every kind share one
+ * implementation; one that encrypts brings its own.
+ */
+#ifndef MS_COMMON_WIRE_STREAM_H
+#define MS_COMMON_WIRE_STREAM_H
+
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct ms_stream;
+
+struct ms_stream_ops {
+	/*
+	 * Bytes moved, at least 1; 0 at the end of the stream (recv only);
+	 * -EAGAIN: poll `fd`; other negative errno: the stream is broken.
+	 */
+	ssize_t (*recv)(struct ms_stream *stream, const struct iovec *iov,
+			int count);
+	ssize_t (*send)(struct ms_stream *stream, const struct iovec *iov,
+			int count);
+	/* Frees the stream. What was sent still reaches the peer. */
+	void (*close)(struct ms_stream *stream);
+};
+
+struct ms_stream {
+	const struct ms_stream_ops *ops;
+	int fd; /* to poll for both directions */
+};
+
+/* A stream over the socket `fd`, which it owns from now on. 0, -ENOMEM. */
+int ms_stream_new(int fd, struct ms_stream **ret)
+	__attribute__((nonnull, warn_unused_result));
+
+static inline ssize_t ms_stream_recv(struct ms_stream *stream,
+				     const struct iovec *iov, int count)
+{
+	return stream->ops->recv(stream, iov, count);
+}
+
+static inline ssize_t ms_stream_send(struct ms_stream *stream,
+				     const struct iovec *iov, int count)
+{
+	return stream->ops->send(stream, iov, count);
+}
+
+/* NULL is legal. */
+static inline void ms_stream_close(struct ms_stream *stream)
+{
+	if (stream)
+		stream->ops->close(stream);
+}
+
+#endif
