@@ -84,6 +84,10 @@ $(O)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# Rebuilt when the description changes, so that env.json names the right commit.
+DESCRIBED := $(shell mkdir -p $(O) && { [ "$$(cat $(O)/described 2>/dev/null)" = "$(GIT_DESCRIBE)" ] || \
+	echo "$(GIT_DESCRIBE)" >$(O)/described; })
+$(O)/obj/harness/record/env.o: $(O)/described
 $(O)/obj/harness/record/env.o: ALL_CFLAGS += \
 	-DMS_GIT_DESCRIBE='"$(GIT_DESCRIBE)"' -DMS_CFLAGS='"$(OPT) $(SANFLAGS)"'
 
