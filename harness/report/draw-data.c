@@ -529,8 +529,9 @@ static void put_lines(const struct drawing *d, FILE *out)
 		}
 		most = fmax(most, total);
 	}
-	(void)fprintf(out, "stack_max = %.17g\nstack_label = '%s'\n",
-		      most > 0 ? most : 1, unit_words(d->s->curves[0].unit));
+	(void)fprintf(
+		out, "stack_max = %.17g\nstack_label = 'medians, added (%s)'\n",
+		most > 0 ? most : 1, unit_words(d->s->curves[0].unit));
 }
 
 static void put_bounds(const struct drawing *d, FILE *out)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `memsync-bench plots`: draw the figures of a result folder. */
+#include "harness/cmd.h"
 #include "harness/report/result.h"
 
 #include "approaches/common/util/err.h"
@@ -50,7 +51,6 @@ int cmd_plots(int argc, char **argv)
 	struct result_options o = {0};
 	struct ms_opt_result parsed = {0};
 	struct result r = {0};
-	unsigned drawn = 0;
 	int err = ms_opt_parse(&command, &o, argc, argv, &parsed);
 
 	if (err)
@@ -62,7 +62,7 @@ int cmd_plots(int argc, char **argv)
 	}
 	err = result_open(&r, argv[parsed.first_operand], o.plots);
 	if (!err)
-		err = result_draw(&r, true, &drawn);
+		err = result_draw(&r);
 	if (!err)
 		err = say_figures(&r);
 	if (err)

@@ -147,59 +147,9 @@ void result_release(struct result *r)
 	*r = (struct result){0};
 }
 
-/* When a file was last changed; the epoch if it is not there. */
-static struct timespec changed(const char *path)
-{
-	struct stat st;
-
-	if (!path || stat(path, &st))
-		return (struct timespec){0};
-	return st.st_mtim;
-}
-
-/* When the last of the layouts and the style was changed. */
-static struct timespec style_changed(struct result *r)
-{
-	char *dir = arena_printf(&r->arena, "%s/common", r->plots_dir);
-	struct timespec last = {0};
-	struct dirent *e = NULL;
-	DIR *d = dir ? opendir(dir) : NULL;
-
-	while (d && (e = readdir(d))) {
-		char *path = arena_printf(&r->arena, "%s/%s", dir, e->d_name);
-		struct timespec t = changed(path);
-
-		if (newer(&t, &last))
-			last = t;
-	}
-	if (d)
-		(void)closedir(d);
-	return last;
-}
-
-/* Has a picture been drawn after everything that it is made from changed? */
-static bool is_fresh(struct result *r, const struct figure *f, const char *out)
-{
-	static const char *const ends[] = {"svg", "png"};
-	struct timespec from[] = {
-		changed(arena_printf(&r->arena, "%s/" CSV_FILE, r->dir)),
-		changed(f->script), style_changed(r)};
-
-	for (size_t e = 0; e < 2; e++) {
-		struct timespec t = changed(arena_printf(&r->arena, "%s/%s.%s",
-							 out, f->id, ends[e]));
-
-		for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++)
-			if (!newer(&t, &from[i]))
-				return false;
-	}
-	return true;
-}
-
-int result_draw(struct result *r, bool force, unsigned *ret_drawn)
+int result_draw(struct result *r)
 {
 	char *out = arena_printf(&r->arena, "%s/plots", r->dir);
-	unsigned drawn = 0;
 
 	if (!out)
 		return -ENOMEM;
@@ -207,19 +157,14 @@ int result_draw(struct result *r, bool force, unsigned *ret_drawn)
 	for (size_t i = 0; i < r->figures.n; i++) {
 		struct selection s = {0};
 		const struct figure *f = &r->figures.list[i];
-		int err = 0;
+		int err = selection_make(&r->arena, f, r->table, &s);
 
-		if (!force && is_fresh(r, f, out))
-			continue;
-		err = selection_make(&r->arena, f, r->table, &s);
 		if (err)
 			return ms_err(err, "plots: %s", f->id);
-		drawn += s.n > 0;
 		err = draw_figure(&s, r->plots_dir, out);
 		selection_release(&s);
 		if (err)
 			return err;
 	}
-	*ret_drawn = drawn;
 	return 0;
 }

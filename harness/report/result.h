@@ -30,14 +30,9 @@ void result_release(struct result *r) __attribute__((nonnull));
 /* What the command lines of both have in common. */
 struct result_options {
 	char *plots;
-	bool force;
 };
 
-/* Draw all figures (`force`), or those older than runs.csv or their script. */
-int result_draw(struct result *r, bool force, unsigned *ret_drawn)
-	__attribute__((nonnull, warn_unused_result));
-
-int cmd_plots(int argc, char **argv);
-int cmd_report(int argc, char **argv);
+/* Draw all figures that have numbers into DIR/plots. */
+int result_draw(struct result *r) __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -5,7 +5,7 @@
 # thin dark line is the bound.
 entries = words(panel_curves[1]) + words(panel_bounds[1])
 key_px = 20 * ((entries + 2) / 3)
-axis_px = 50
+axis_px = 60
 title_px = n_metrics > 1 ? 24 : 0
 height = 60 + key_px + title_px + 330 + axis_px + 18 + 15 * note_lines
 load plots.'/common/style.gp'

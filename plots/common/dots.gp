@@ -4,7 +4,7 @@
 # interval of the median (bar), the median (mark and number) and the bound
 # (upright stroke). Not bars: a bar has no honest foot on a log axis.
 row_px = 34
-axis_px = 50
+axis_px = 60
 height = 60 + 26 + row_px * n_rows + axis_px + 18 + 15 * note_lines
 load plots.'/common/style.gp'
 

@@ -3,7 +3,7 @@
 # series, on a linear axis from 0. The first metric is dark, the next ones are
 # lighter. No intervals: those of the parts stand in the table.
 row_px = 30
-axis_px = 50
+axis_px = 60
 key_px = 26
 height = 60 + key_px + row_px * n_rows + axis_px + 18 + 15 * note_lines
 load plots.'/common/style.gp'
