@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,19 +76,51 @@ static void child(const struct link *l, unsigned end, char *const argv[])
 }
 
 static int start(const struct link *l, unsigned end, char *const argv[],
-		 bool own_group, pid_t *ret_pid)
+		 pid_t *ret_pid)
 {
 	pid_t pid = fork();
 
 	if (pid < 0)
 		return ms_err(-errno, "link: fork");
-	if (pid == 0) {
-		if (own_group)
-			(void)setpgid(0, 0);
+	if (pid == 0)
 		child(l, end, argv);
-	}
-	if (own_group)
-		(void)setpgid(pid, pid);
+	*ret_pid = pid;
+	return 0;
+}
+
+/*
+ * Watches over the other end's command: a process group of its own that ends
+ * as a whole when the owner ends, also by SIGKILL, or when it is told to.
+ */
+static void keeper(const struct link *l, unsigned end, char *const argv[],
+		   int owner)
+{
+	struct pollfd gone = {.fd = owner, .events = POLLIN};
+	pid_t pid = -1;
+
+	(void)setpgid(0, 0);
+	if (start(l, end, argv, &pid) == 0)
+		while (poll(&gone, 1, -1) <= 0)
+			;
+	(void)kill(0, SIGKILL);
+	_exit(LINK_EXIT_FAILED);
+}
+
+static int start_other(const struct link *l, unsigned end, char *const argv[],
+		       pid_t *ret_pid)
+{
+	int owner = (int)syscall(SYS_pidfd_open, getpid(), 0U);
+	pid_t pid;
+
+	if (owner < 0)
+		return ms_err(-errno, "link: pidfd of the own process");
+	pid = fork();
+	if (pid == 0)
+		keeper(l, end, argv, owner);
+	(void)close(owner);
+	if (pid < 0)
+		return ms_err(-errno, "link: fork");
+	(void)setpgid(pid, pid);
 	*ret_pid = pid;
 	return 0;
 }
@@ -135,9 +169,9 @@ static int run_commands(const struct link *l, const struct run_config *c,
 	set_signal(SIGTERM, forward);
 	set_signal(SIGHUP, forward);
 	if (c->other)
-		r = start(l, 1 - end, other, true, &other_pid);
+		r = start_other(l, 1 - end, other, &other_pid);
 	if (!r)
-		r = start(l, end, argv, false, &pid);
+		r = start(l, end, argv, &pid);
 	command_pid = pid;
 	code = r ? link_cmd_fail(program, r) : wait_code(pid);
 	command_pid = 0;

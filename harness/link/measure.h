@@ -22,6 +22,7 @@ struct link_reading {
 	double rtt_span_s; /* from the first probe to the last */
 	double rtt_ms_min;
 	double rtt_ms_p05;
+	double rtt_ms_p25;
 	double rtt_ms_p50;
 	double rtt_ms_p95;
 	double rtt_ms_p99;
@@ -87,7 +88,7 @@ struct link_bulk {
 	double window_s; /* counted, in five parts */
 };
 struct link_bulk_result {
-	double goodput_mbit; /* median of the five parts */
+	double goodput_mbit; /* second best of the five parts */
 	double full_s;	     /* until 50 ms carried 95 % of that */
 	double mean_mbit;    /* of the window */
 	uint64_t bytes;	     /* in all */

@@ -259,6 +259,7 @@ int link_probe_rtt(struct link *l, unsigned probes, struct link_reading *ret)
 	ret->rtt_span_s = (double)(run.gap_ns * run.sent) / 1e9;
 	ret->rtt_ms_min = run.rtt_ms[0];
 	ret->rtt_ms_p05 = run.rtt_ms[run.back / 20];
+	ret->rtt_ms_p25 = run.rtt_ms[run.back / 4];
 	ret->rtt_ms_p50 = run.rtt_ms[run.back / 2];
 	ret->rtt_ms_p95 = run.rtt_ms[run.back * 19 / 20];
 	ret->rtt_ms_p99 = run.rtt_ms[run.back * 99 / 100];
