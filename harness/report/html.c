@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* More than any page of ours has; a file is not trusted. */
-#define FILE_MAX (64u * 1024u * 1024u)
+#define FILE_MAX ((size_t)64 * 1024 * 1024)
 
 void html_text(FILE *out, const char *text)
 {
@@ -51,15 +51,18 @@ static int read_file(const char *path, char **ret)
 	FILE *in = fopen(path, "re");
 	char *text = NULL;
 	size_t n = 0;
-	size_t size = 0;
+	size_t size = 65536;
 
 	if (!in)
 		return ms_err(-errno, "report: open %s", path);
+	text = malloc(size);
+	if (!text)
+		goto fail;
 	for (;;) {
 		char *larger = NULL;
 
 		if (n + 1 >= size) {
-			size = size ? size * 2 : 65536;
+			size *= 2;
 			larger = size > FILE_MAX ? NULL : realloc(text, size);
 			if (!larger)
 				goto fail;

@@ -38,6 +38,10 @@ int page_warnings(const struct page *p) __attribute__((warn_unused_result));
 int page_env(const struct page *p) __attribute__((warn_unused_result));
 int page_reproduce(const struct page *p) __attribute__((warn_unused_result));
 
+/* A text of env.json, "" if it is not there; `group` may be NULL. */
+const char *page_env_text(const struct page *p, const char *group,
+			  const char *key);
+
 /* How much of its bound a value reaches, 1 is all; NAN without a bound. */
 double bound_share(const struct curve *c, const struct cell *cell);
 

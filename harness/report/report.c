@@ -101,9 +101,12 @@ static int make_report(struct result *r)
 	size_t n = r->figures.n;
 	struct selection *s = arena_alloc(&r->arena, n, sizeof(*s));
 	struct page p = {.arena = &r->arena, .result = r, .figures = s};
-	json_t *env = load_env(r);
-	int err = s ? 0 : ms_err(-ENOMEM, "report");
+	json_t *env = NULL;
+	int err = 0;
 
+	if (!s)
+		return ms_err(-ENOMEM, "report");
+	env = load_env(r);
 	p.env = json_is_object(env) ? env : NULL;
 	p.name = run_name(r);
 	for (size_t i = 0; !err && i < n; i++) {
@@ -114,7 +117,7 @@ static int make_report(struct result *r)
 	}
 	if (!err)
 		err = p.name ? write_page(&p) : ms_err(-ENOMEM, "report");
-	for (size_t i = 0; s && i < n; i++)
+	for (size_t i = 0; i < n; i++)
 		selection_release(&s[i]);
 	json_decref(env);
 	return err;

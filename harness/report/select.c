@@ -285,7 +285,7 @@ static int start_curve(struct selection *s, const struct pick *p)
 		.unit = f->unit ? f->unit : m->unit,
 		.approach = text_or_empty(p->row->approach),
 		.variant = text_or_empty(p->row->variant),
-		.extra = p->extra,
+		.extra = text_or_empty(p->extra),
 	};
 
 	c.rank = series_rank(f, c.approach, c.variant);
