@@ -104,9 +104,9 @@ static int read_numbers(const char *name, int count, uint64_t ret[3])
 
 	if (r)
 		return r;
-	if (sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64, &ret[0], &ret[1],
-		   &ret[2]) != count)
-		return ms_err(-EBADMSG, "link: %s reads \"%s\"", name, text);
+	if (netns_parse_numbers(text, 3, ret) != count)
+		return ms_err(-EBADMSG, "link: %s does not hold %d numbers",
+			      name, count);
 	return 0;
 }
 

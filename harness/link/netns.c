@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -24,6 +23,7 @@
 #include <unistd.h>
 
 #include "approaches/common/util/err.h"
+#include "approaches/common/util/opt.h"
 
 #define SELF_NS "/proc/thread-self/ns/net"
 
@@ -175,19 +175,22 @@ int netif_up(const struct netif_config *config)
 	return r ? ms_err(r, "link: address of %s", config->name) : 0;
 }
 
-/* A line of /proc/net/dev: name, then eight columns received, eight sent. */
-static int parse_counters(const char *columns, struct netif_counters *ret)
+/* A line of /proc/net/dev: eight columns received, eight sent. */
+static int parse_counters(char *columns, struct netif_counters *ret)
 {
-	struct netif_counters c;
+	uint64_t v[16];
+	int n = netns_parse_numbers(columns, 16, v);
 
-	if (sscanf(columns,
-		   "%" SCNu64 " %" SCNu64 " %*u %" SCNu64 " %*u %*u %*u %*u "
-		   "%" SCNu64 " %" SCNu64 " %*u %" SCNu64,
-		   &c.rx_bytes, &c.rx_packets, &c.rx_dropped, &c.tx_bytes,
-		   &c.tx_packets, &c.tx_dropped) != 6)
-		return ms_err(-EBADMSG, "link: interface counters: %s",
-			      columns);
-	*ret = c;
+	if (n != 16)
+		return ms_err(-EBADMSG, "link: %d interface counters", n);
+	*ret = (struct netif_counters){
+		.rx_bytes = v[0],
+		.rx_packets = v[1],
+		.rx_dropped = v[3],
+		.tx_bytes = v[8],
+		.tx_packets = v[9],
+		.tx_dropped = v[11],
+	};
 	return 0;
 }
 
@@ -202,7 +205,7 @@ int netif_read_counters(const char *name, struct netif_counters *ret)
 		return ms_err(-errno, "link: open /proc/thread-self/net/dev");
 	r = ms_err(-ENODEV, "link: interface %s", name);
 	while (fgets(line, sizeof(line), f)) {
-		const char *p = line + strspn(line, " ");
+		char *p = line + strspn(line, " ");
 
 		if (strncmp(p, name, len) == 0 && p[len] == ':') {
 			r = parse_counters(p + len + 1, ret);
@@ -237,6 +240,18 @@ int netif_offloads_off(const char *name)
 				      name);
 	}
 	return 0;
+}
+
+int netns_parse_numbers(char *text, int max, uint64_t ret[])
+{
+	char *save = NULL;
+	int n = 0;
+
+	for (char *word = strtok_r(text, " \t\n", &save); word && n < max;
+	     word = strtok_r(NULL, " \t\n", &save), n++)
+		if (ms_parse_uint(word, &ret[n]))
+			return -EBADMSG;
+	return n;
 }
 
 static int open_sysctl(const char *name, int flags, char *path, size_t size)
@@ -310,7 +325,7 @@ static int spawn(const char *const argv[], int out, pid_t *ret_pid)
 						     "/dev/null", O_WRONLY, 0);
 	if (!r)
 		r = posix_spawnp(ret_pid, argv[0], &actions, NULL,
-				 (char *const *)(uintptr_t)argv, environ);
+				 (char *const *)argv, environ);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	return -r;
 }

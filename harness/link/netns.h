@@ -74,6 +74,12 @@ int netns_sysctl_read(const char *name, char *buf, size_t size)
 	__attribute__((warn_unused_result));
 
 /*
+ * Split `text` (which is written to) into numbers, at most `max`. Returns how
+ * many there are, or -EBADMSG if one of the words is none.
+ */
+int netns_parse_numbers(char *text, int max, uint64_t ret[]);
+
+/*
  * Run a program (in the calling thread's namespace) and wait. Returns 0, or a
  * negative errno with the program's own last line of stderr.
  */

@@ -185,7 +185,7 @@ void segment_run(const uint8_t *packet, const struct segment_packet *p,
 	size_t headers = SEGMENT_VNET_BYTES + (size_t)p->header_bytes;
 
 	if (count == p->segments) {
-		ret->iov[0].iov_base = (void *)(uintptr_t)packet;
+		ret->iov[0].iov_base = (void *)packet;
 		ret->iov[0].iov_len = SEGMENT_VNET_BYTES + (size_t)p->ip_bytes;
 		ret->iov_count = 1;
 		return;
@@ -200,7 +200,7 @@ void segment_run(const uint8_t *packet, const struct segment_packet *p,
 		skipped, first + count == p->segments);
 	ret->iov[0].iov_base = ret->header;
 	ret->iov[0].iov_len = headers;
-	ret->iov[1].iov_base = (void *)(uintptr_t)(packet + headers + skipped);
+	ret->iov[1].iov_base = (void *)(packet + headers + skipped);
 	ret->iov[1].iov_len = payload;
 	ret->iov_count = 2;
 }

@@ -70,12 +70,13 @@ static void netem_text(const char *text, bool cut, const char *want)
 	struct link_netem_args args;
 	struct link_profile p;
 	char got[256] = "";
+	size_t n = 0;
 
 	CHECK_EQ(link_profile_parse(text, &p), 0);
 	link_netem_format(&p, cut, &args);
 	for (unsigned i = 0; args.argv[i]; i++) {
-		(void)strcat(got, args.argv[i]);
-		(void)strcat(got, args.argv[i + 1] ? " " : "");
+		n += (size_t)snprintf(got + n, sizeof(got) - n, "%s%s",
+				      i ? " " : "", args.argv[i]);
 	}
 	CHECK_STR(got, want);
 }

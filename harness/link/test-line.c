@@ -88,7 +88,7 @@ static void take_one(struct world *w, uint32_t payload_of(uint32_t))
 	CHECK(n > 0 && skipped + n <= payload);
 	for (size_t i = 0; i < n; i++)
 		CHECK_EQ(buf[SEGMENT_VNET_BYTES + 40 + i],
-			 (uint8_t)(w->out * 31 + (skipped + i) / 1460));
+			 (uint8_t)((size_t)w->out * 31 + (skipped + i) / 1460));
 	line_pop(&w->line, w->now);
 	w->at += (unsigned)((n + 1459) / 1460);
 	if (skipped + n == payload) {
@@ -178,12 +178,12 @@ static void coalescing(void)
 	while (line_due(&w.line) != LINE_NEVER) {
 		w.now = line_due(&w.line);
 		line_peek(&w.line, &run);
-		CHECK(run.iov[1].iov_len <= 9 * 1460);
+		CHECK(run.iov[1].iov_len <= (size_t)9 * 1460);
 		take_one(&w, big_payload);
 		runs++;
 	}
 	CHECK_EQ(runs, 5);
-	CHECK_EQ(w.now, START + 44 * 1514 * 8);
+	CHECK_EQ(w.now, START + UINT64_C(44) * 1514 * 8);
 	line_release(&w.line);
 	/* without a rate all arrives at once: one packet, untouched */
 	init(&w, (struct shaper_params){.delay_ns = 5}, 2 << 20);
@@ -203,7 +203,7 @@ static void queue_limit(void)
 
 	init(&w,
 	     (struct shaper_params){.rate_bps = 1000000000,
-				    .queue_bytes = 1500 * 10},
+				    .queue_bytes = UINT64_C(1500) * 10},
 	     2 << 20);
 	CHECK_EQ(send_one(&w, big_payload(0)), 1);
 	CHECK_EQ(w.line.stats.in_segments, 44);

@@ -208,9 +208,9 @@ static int run_command(const char *command, int signo)
 
 	for (; argc < 11; argc++)
 		argv[argc] = words[argc];
-	argv[argc++] = (char *)(uintptr_t)command;
+	argv[argc++] = (char *)command;
 	argv[argc] = NULL;
-	CHECK_EQ(pipe(pipes), 0);
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
