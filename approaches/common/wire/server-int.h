@@ -30,6 +30,13 @@ struct server_export {
 	bool watched; /* we are the backend's watcher */
 	uint32_t chunk_bytes;
 	int watchers; /* sessions that want notices; atomic */
+	/*
+	 * Completions so far; atomic. A request that a client sent because it
+	 * had seen an answer comes after what was answered, also when another
+	 * thread has it: the peer's knowledge is not a memory barrier, so each
+	 * completion releases here and each request acquires.
+	 */
+	uint64_t completions;
 };
 
 /* Connections that belong together. Under server->lock. */

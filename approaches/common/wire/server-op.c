@@ -75,6 +75,7 @@ static void completed(struct ms_io *io)
 	struct server_conn *conn = req->conn;
 	int status = io->result;
 
+	__atomic_add_fetch(&conn->export->completions, 1, __ATOMIC_RELEASE);
 	if (status == 0 && modifies(req->request.op))
 		announce(req);
 	if (io->op == MS_OP_POPULATE) {
@@ -237,5 +238,6 @@ void server_op_start(struct server_req *req)
 	pthread_mutex_lock(&conn->lock);
 	conn->in_flight++;
 	pthread_mutex_unlock(&conn->lock);
+	(void)__atomic_load_n(&conn->export->completions, __ATOMIC_ACQUIRE);
 	ms_submit(conn->export->backend, &req->io);
 }
