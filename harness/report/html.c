@@ -46,15 +46,18 @@ void html_element(FILE *out, const char *tag, const char *text)
 	(void)fprintf(out, "</%.*s>", (int)strcspn(tag, " "), tag);
 }
 
-static int read_file(const char *path, char **ret)
+/* NULL with a sentence; the caller frees. */
+static char *read_file(const char *path)
 {
 	FILE *in = fopen(path, "re");
 	char *text = NULL;
 	size_t n = 0;
 	size_t size = 65536;
 
-	if (!in)
-		return ms_err(-errno, "report: open %s", path);
+	if (!in) {
+		(void)ms_err(-errno, "report: open %s", path);
+		return NULL;
+	}
 	text = malloc(size);
 	if (!text)
 		goto fail;
@@ -76,21 +79,20 @@ static int read_file(const char *path, char **ret)
 	}
 	text[n] = '\0';
 	(void)fclose(in);
-	*ret = text;
-	return 0;
+	return text;
 fail:
 	(void)fclose(in);
 	free(text);
-	return ms_err(-EIO, "report: read %s", path);
+	(void)ms_err(-EIO, "report: read %s", path);
+	return NULL;
 }
 
 int html_file(FILE *out, const char *path)
 {
-	char *text = NULL;
-	int r = read_file(path, &text);
+	char *text = read_file(path);
 
-	if (r)
-		return r;
+	if (!text)
+		return ms_err_code();
 	(void)fputs(text, out);
 	free(text);
 	return 0;
@@ -132,12 +134,11 @@ static size_t name_space_at(const char *text)
 
 int html_svg(FILE *out, const char *path, const char *prefix, const char *label)
 {
-	char *text = NULL;
+	char *text = read_file(path);
 	const char *at = NULL;
-	int r = read_file(path, &text);
 
-	if (r)
-		return r;
+	if (!text)
+		return ms_err_code();
 	at = strstr(text, "<svg");
 	if (!at) {
 		free(text);

@@ -71,12 +71,19 @@ struct link_row {
 	bool local;
 };
 
+/* A series of a headline table: its first curve names it. */
+struct column {
+	const struct curve *first;
+};
+
 struct headline {
 	const struct page *p;
 	const struct selection *s;
 	const char *metric;
 	struct link_row *links;
 	size_t n;
+	struct column *columns;
+	size_t n_columns;
 };
 
 static int compare_links(const void *a, const void *b)
@@ -110,14 +117,36 @@ static int add_link(struct headline *h, const struct cell *cell)
 	return 0;
 }
 
-static const struct cell *cell_of(const struct headline *h,
-				  const struct curve *c, const char *link)
+static int add_column(struct headline *h, const struct curve *c)
 {
-	for (size_t k = 0; k < c->n; k++) {
-		const char *w = link_words(h->p->arena, c->cells[k].sum->row);
+	for (size_t i = 0; i < h->n_columns; i++)
+		if (!strcmp(h->columns[i].first->column, c->column))
+			return 0;
+	h->columns = arena_grow(h->p->arena, h->columns, h->n_columns,
+				sizeof(*h->columns));
+	if (!h->columns)
+		return -ENOMEM;
+	h->columns[h->n_columns++].first = c;
+	return 0;
+}
 
-		if (w && !strcmp(w, link))
-			return &c->cells[k];
+/* Curves of one column differ in the link only, so one of them has it. */
+static const struct cell *cell_of(const struct headline *h,
+				  const struct curve *column, const char *link)
+{
+	for (size_t i = 0; i < h->s->n; i++) {
+		const struct curve *c = &h->s->curves[i];
+
+		if (strcmp(c->metric, h->metric) != 0 ||
+		    strcmp(c->column, column->column) != 0)
+			continue;
+		for (size_t k = 0; k < c->n; k++) {
+			const char *w =
+				link_words(h->p->arena, c->cells[k].sum->row);
+
+			if (w && !strcmp(w, link))
+				return &c->cells[k];
+		}
 	}
 	return NULL;
 }
@@ -129,13 +158,9 @@ static const struct cell *best_of(const struct headline *h, const char *link)
 	bool higher = m && (m->flags & METRIC_HIGHER);
 	const struct cell *best = NULL;
 
-	for (size_t i = 0; i < h->s->n; i++) {
-		const struct curve *c = &h->s->curves[i];
-		const struct cell *cell = NULL;
+	for (size_t i = 0; i < h->n_columns; i++) {
+		const struct cell *cell = cell_of(h, h->columns[i].first, link);
 
-		if (strcmp(c->metric, h->metric) != 0)
-			continue;
-		cell = cell_of(h, c, link);
 		if (!cell)
 			continue;
 		if (!best || (higher ? cell->sum->median > best->sum->median
@@ -181,31 +206,26 @@ static void put_headline_cell(const struct headline *h, const struct curve *c,
 static void put_headline(const struct headline *h)
 {
 	FILE *out = h->p->out;
-	const char *unit = "";
+	const char *unit = unit_words(h->columns[0].first->unit);
 
-	for (size_t i = 0; i < h->s->n; i++)
-		if (!strcmp(h->s->curves[i].metric, h->metric))
-			unit = unit_words(h->s->curves[i].unit);
 	(void)fputs("<div class=\"scroll\"><table><caption>", out);
 	html_text(out, h->s->figure->headline);
 	(void)fprintf(out,
 		      " (%s): median <small>95 %% interval</small></caption>"
 		      "<thead><tr><th scope=\"col\">Link</th>",
 		      unit);
-	for (size_t i = 0; i < h->s->n; i++)
-		if (!strcmp(h->s->curves[i].metric, h->metric))
-			html_element(out, "th scope=\"col\" class=\"n\"",
-				     h->s->curves[i].label);
+	for (size_t i = 0; i < h->n_columns; i++)
+		html_element(out, "th scope=\"col\" class=\"n\"",
+			     h->columns[i].first->column);
 	(void)fputs("</tr></thead><tbody>\n", out);
 	for (size_t l = 0; l < h->n; l++) {
 		const struct cell *best = best_of(h, h->links[l].words);
 
 		(void)fputs("<tr>", out);
 		html_element(out, "th scope=\"row\"", h->links[l].words);
-		for (size_t i = 0; i < h->s->n; i++)
-			if (!strcmp(h->s->curves[i].metric, h->metric))
-				put_headline_cell(h, &h->s->curves[i],
-						  h->links[l].words, best);
+		for (size_t i = 0; i < h->n_columns; i++)
+			put_headline_cell(h, h->columns[i].first,
+					  h->links[l].words, best);
 		(void)fputs("</tr>\n", out);
 	}
 	(void)fputs("</tbody></table></div>\n", out);
@@ -221,9 +241,12 @@ static int headline_of(const struct page *p, const struct selection *s)
 	for (size_t i = 0; i < s->n; i++) {
 		const struct curve *c = &s->curves[i];
 
+		if (strcmp(c->metric, h.metric) != 0)
+			continue;
+		if (add_column(&h, c))
+			return -ENOMEM;
 		for (size_t k = 0; k < c->n; k++)
-			if (!strcmp(c->metric, h.metric) &&
-			    add_link(&h, &c->cells[k]))
+			if (add_link(&h, &c->cells[k]))
 				return -ENOMEM;
 	}
 	if (!h.n) {

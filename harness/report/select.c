@@ -19,6 +19,7 @@ struct pick {
 	size_t metric;	       /* index in the figure's list */
 	double x;
 	const char *extra;
+	const char *own; /* extra without what is about the link */
 };
 
 struct picks {
@@ -33,6 +34,11 @@ static const enum row_col split_columns[] = {
 	COL_CHUNK_BYTES, COL_SIZE_BYTES, COL_WORKERS,	 COL_PLACEMENT,
 	COL_PARAMS,	 COL_PIPELINE,	 COL_EXPERIMENT,
 };
+/* Those of them that say which link it was. */
+#define LINK_SPLITS                                          \
+	(ROW_BIT(COL_LINK_DRIVER) | ROW_BIT(COL_RATE_MBIT) | \
+	 ROW_BIT(COL_JITTER_MS) | ROW_BIT(COL_LOSS_PCT) |    \
+	 ROW_BIT(COL_CONGESTION))
 #define SPLITS (sizeof(split_columns) / sizeof(split_columns[0]))
 
 const char *text_or_empty(const char *text)
@@ -125,7 +131,8 @@ static int pick_cells(struct selection *s, struct picks *ret)
 
 	for (size_t i = 0; i < s->n_sums; i++) {
 		const struct summary *sum = &s->sums[i];
-		struct pick p = {.sum = sum, .row = sum->row, .extra = ""};
+		struct pick p = {
+			.sum = sum, .row = sum->row, .extra = "", .own = ""};
 
 		/* All but the stacked figures have logarithmic axes. */
 		if (!sum->n || (sum->median <= 0 && !f->per_gib))
@@ -209,14 +216,14 @@ static unsigned differing(const struct pick *list, size_t from, size_t to)
 }
 
 static const char *extra_words(struct arena *a, const struct row *row,
-			       unsigned set)
+			       unsigned set, uint64_t except)
 {
 	const char *text = "";
 
 	for (unsigned c = 0; c < SPLITS && text; c++) {
 		const char *w = NULL;
 
-		if (!(set & (1u << c)))
+		if (!(set & (1u << c)) || (ROW_BIT(split_columns[c]) & except))
 			continue;
 		w = column_words(a, row, split_columns[c]);
 		if (!w)
@@ -245,11 +252,12 @@ static int split_series(struct arena *a, struct picks *p)
 			to++;
 		set = differing(p->list, from, to);
 		for (size_t i = from; set && i < to; i++) {
-			const char *w = extra_words(a, p->list[i].row, set);
+			struct pick *q = &p->list[i];
 
-			if (!w)
+			q->own = extra_words(a, q->row, set, LINK_SPLITS);
+			q->extra = extra_words(a, q->row, set, 0);
+			if (!q->own || !q->extra)
 				return -ENOMEM;
-			p->list[i].extra = w;
 		}
 		from = to;
 	}
@@ -290,8 +298,10 @@ static int start_curve(struct selection *s, const struct pick *p)
 
 	c.rank = series_rank(f, c.approach, c.variant);
 	c.label = series_label(s->arena, c.approach, c.variant, c.extra);
+	c.column = series_label(s->arena, c.approach, c.variant,
+				text_or_empty(p->own));
 	s->curves = arena_grow(s->arena, s->curves, s->n, sizeof(c));
-	if (!c.label || !s->curves)
+	if (!c.label || !c.column || !s->curves)
 		return -ENOMEM;
 	s->curves[s->n++] = c;
 	return 0;

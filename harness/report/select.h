@@ -25,6 +25,7 @@ struct curve {
 	const char *variant; /* "" if it has none */
 	const char *extra;   /* other columns that tell series apart, or "" */
 	const char *label;   /* all three, for people */
+	const char *column;  /* the same without what is about the link */
 	unsigned rank;	     /* order of series */
 	struct cell *cells;  /* by x */
 	size_t n;

@@ -103,6 +103,17 @@ awk -F, -v OFS=, 'NR == 1 || $3 == "throughput-rtt0" {
 has "$slow/plots/throughput-rtt0.svg" "uffd tuned, 256 MiB"
 has "$slow/plots/throughput-rtt0.svg" "uffd tuned, 4 KiB"
 
+# --- two rates at one RTT: two curves, two bounds, but one column of answers ---
+awk -F, -v OFS=, 'NR == 1 || $3 == "throughput-rtt" {
+	print; if (NR > 1 && $21 ~ /mib_s/) { $12 = 100; $22 /= 10; print } }' \
+	"$run/runs.csv" >"$slow/runs.csv"
+"$bench" report "$slow" >/dev/null
+has "$slow/plots/throughput-rtt.svg" ">uffd tuned, 100 Mbit/s<"
+has "$slow/plots/throughput-rtt.svg" ">bound of uffd thesis, 100 Mbit/s<"
+has "$slow/report.html" '<th scope="col" class="n">uffd tuned</th>'
+has_not "$slow/report.html" '<th scope="col" class="n">uffd tuned, 100 Mbit/s</th>'
+has "$slow/report.html" '<th scope="row">RTT 20 ms, 100 Mbit/s, cubic</th>'
+
 # --- an empty run ---
 empty=$TMP/empty
 mkdir "$empty"

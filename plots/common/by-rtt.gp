@@ -4,7 +4,18 @@
 # Marks are medians, bars their 95 % intervals, faint dots single runs; the
 # thin dark line is the bound.
 entries = words(panel_curves[1]) + words(panel_bounds[1])
-key_px = 20 * ((entries + 2) / 3)
+longest = 0
+do for [i = 1:n_curves] {
+	l = strlen(curve_label[i])
+	longest = l > longest ? l : longest
+}
+do for [i = 1:n_bounds] {
+	l = strlen(bound_label[i])
+	longest = l > longest ? l : longest
+}
+# The key's columns, so that the longest label fits into one.
+columns = longest > 46 ? 1 : longest > 24 ? 2 : 3
+key_px = 20 * ((entries + columns - 1) / columns)
 axis_px = 60
 title_px = n_metrics > 1 ? 24 : 0
 height = 60 + key_px + title_px + 330 + axis_px + 18 + 15 * note_lines
@@ -32,7 +43,7 @@ set lmargin at screen left
 set rmargin at screen right
 set tmargin at screen px(head_px)
 set bmargin at screen px(head_px + key_px)
-set key at graph 0, 1 left top Left reverse horizontal maxcols 3 samplen 3 \
+set key at graph 0, 1 left top Left reverse horizontal maxcols columns samplen 3 \
 	spacing 1.1 width 1 textcolor rgb ink
 unset border
 unset tics
