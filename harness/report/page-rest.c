@@ -14,7 +14,8 @@
 /* --- head --- */
 
 struct counts {
-	size_t values; /* usable, bounds not counted */
+	size_t values;	 /* usable, bounds not counted */
+	size_t verified; /* of them: the bytes were compared */
 	size_t left_out;
 	size_t unseen; /* usable, but no figure has their experiment */
 };
@@ -51,6 +52,7 @@ static struct counts count_rows(const struct page *p)
 			c.left_out++;
 		} else if (!is_bound(row)) {
 			c.values++;
+			c.verified += row->verified == 1;
 			c.unseen += !in_a_figure(p, row);
 		}
 	}
@@ -83,6 +85,33 @@ static void put_contents(const struct page *p)
 		    out);
 }
 
+/* When, on what, with which version. */
+static void put_facts(const struct page *p)
+{
+	static const struct {
+		const char *before;
+		const char *group;
+		const char *key;
+	} facts[] = {{"", NULL, "written"},
+		     {"", "machine", "cpu_model"},
+		     {"Linux ", "kernel", "release"},
+		     {"memsync ", "build", "git"}};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+		const char *text =
+			page_env_text(p, facts[i].group, facts[i].key);
+
+		if (!*text)
+			continue;
+		(void)fputs(n++ ? " \302\267 " : "", p->out);
+		(void)fputs(facts[i].before, p->out);
+		html_text(p->out, text);
+	}
+	if (!n)
+		(void)fputs("Environment not recorded", p->out);
+}
+
 int page_head(const struct page *p)
 {
 	FILE *out = p->out;
@@ -109,17 +138,17 @@ int page_head(const struct page *p)
 		    out);
 	html_text(out, p->name);
 	(void)fputs("</h1><p class=\"facts\">", out);
-	html_text(out, page_env_text(p, NULL, "written"));
-	(void)fputs(" \302\267 ", out);
-	html_text(out, page_env_text(p, "machine", "cpu_model"));
-	(void)fputs(" \302\267 Linux ", out);
-	html_text(out, page_env_text(p, "kernel", "release"));
-	(void)fputs(" \302\267 memsync ", out);
-	html_text(out, page_env_text(p, "build", "git"));
+	put_facts(p);
 	(void)fprintf(out,
-		      "</p><p><b>%zu</b> values, every one of them from a "
-		      "run whose bytes were compared with the source's. ",
-		      c.values);
+		      "</p><p><b>%zu</b> values from runs whose bytes were "
+		      "compared with the source's",
+		      c.verified);
+	if (c.values > c.verified)
+		(void)fprintf(out,
+			      ", %zu of link and harness, which carry "
+			      "none",
+			      c.values - c.verified);
+	(void)fputs(". ", out);
 	if (c.left_out)
 		(void)fprintf(out,
 			      "<a href=\"#gaps\"><b>%zu</b> rows have no "

@@ -25,7 +25,7 @@ function runs(experiment, approach, variant, rtt, metric, value, unit, bound,
 	      n,  i) {
 	for (i = 0; i < n; i++) {
 		row(experiment, approach, variant, rtt, metric,
-		    value * noise(), unit, 1, "ok", "", i)
+		    value * noise(), unit, approach != "null", "ok", "", i)
 		if (bound != "")
 			row(experiment, approach, variant, rtt, "bound_" metric,
 			    bound, unit, 1, "ok", "", i)

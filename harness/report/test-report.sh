@@ -71,6 +71,7 @@ has_not "$page" "<b>test data"
 has "$page" "test data: &lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quotes&quot;"
 has "$page" "no: no &lt;module&gt;"
 has "$page" "it&#39;\\&#39;&#39;s &lt;b&gt;test data"
+has "$page" "values from runs whose bytes were compared with the source's, 9 of link and harness"
 has "$page" "<b>8</b> rows have no number"
 has "$page" "the bytes were not compared, so the value is not used"
 has "$page" "Sequential write: not measured in this run."
@@ -148,6 +149,26 @@ rm "$TMP/plots/bad.gp"
 echo 'plot nonsense' >>"$TMP/plots/cpu.gp"
 fails 1 "cpu.gp" "$bench" plots --plots "$TMP/plots" "$run"
 [ -z "$(find "$run" -name '*.new')" ] || die "a half-written picture was left"
+
+# --- interrupted: nothing half-written, no gnuplot left ---
+cat >"$TMP/bin/gnuplot" <<'FAKE'
+#!/bin/sh
+out=$(echo "$3" | sed "s/.*output='\\([^']*\\)'; load.*/\\1/")
+echo half >"$out" && echo $$ >"$(dirname "$out")/../pid"
+exec sleep 100
+FAKE
+chmod +x "$TMP/bin/gnuplot"
+PATH=$TMP/bin:$PATH "$bench" plots "$run" &
+pid=$!
+for _ in $(seq 200); do [ -s "$run/pid" ] && break; sleep 0.05; done
+[ -n "$(find "$run" -name '*.new')" ] || die "the picture was not begun"
+kill -TERM "$pid"
+status=0
+wait "$pid" || status=$?
+[ "$status" = 143 ] || die "interrupted, but ended with $status"
+[ -z "$(find "$run" -name '*.new')" ] || die "a half-written picture was left"
+for _ in $(seq 200); do kill -0 "$(cat "$run/pid")" 2>/dev/null || break; sleep 0.05; done
+! kill -0 "$(cat "$run/pid")" 2>/dev/null || die "gnuplot was left"
 
 # --- a figure is one new file ---
 sed -e 's/^# title: .*/# title: A new figure/' -e 's/^# experiment: .*/# experiment: random-access/' \
