@@ -2,8 +2,9 @@
 /*
  * The pattern: incompressible bytes computed from a seed and the offset, so
  * that any read of any place can be verified without keeping a copy. The
- * 8-byte little-endian word i is splitmix64's output function applied to
- * seed * C + i (S. Vigna, public domain generator; Steele et al., OOPSLA 2014).
+ * 8-byte little-endian word i is splitmix64's output i + 1 from the start value
+ * that the seed, spread by the same function, gives (S. Vigna, public domain
+ * generator; Steele et al., OOPSLA 2014).
  */
 #ifndef MS_COMMON_BACKEND_PATTERN_H
 #define MS_COMMON_BACKEND_PATTERN_H

@@ -51,7 +51,7 @@ static int set_pair(const struct build *build, const char *key,
 	const struct ms_opt *opt = ms_opt_find(build->type->options, key);
 
 	if (!opt)
-		return ms_err(-EINVAL, "%s has no option \"%s\"",
+		return ms_err(-EINVAL, "%s has no option \"%.80s\"",
 			      build->type->name, key);
 	if (opt->type != MS_OPT_T_BACKEND) {
 		int rc = ms_opt_set(build->type->options, build->config, key,
@@ -107,6 +107,17 @@ static void strip_parens(char *value)
 	}
 }
 
+/* A key without a value: only flags may come so. */
+static int set_bare(const struct build *build, const char *key)
+{
+	const struct ms_opt *opt = ms_opt_find(build->type->options, key);
+
+	if (opt && opt->type != MS_OPT_T_FLAG)
+		return ms_err(-EINVAL, "%s: %s needs a value",
+			      build->type->name, key);
+	return set_pair(build, key, "yes");
+}
+
 static int set_from_text(const struct build *build, const char *pair, size_t n)
 {
 	char *text = strndup(pair, n);
@@ -116,11 +127,10 @@ static int set_from_text(const struct build *build, const char *pair, size_t n)
 		return ms_err(-ENOMEM, "spec");
 	char *value = strchr(text, '=');
 	if (value == text)
-		rc = ms_err(-EINVAL, "%s: \"%s\" has no key", build->type->name,
-			    text);
+		rc = ms_err(-EINVAL, "%s: \"%.80s\" has no key",
+			    build->type->name, text);
 	else if (!value)
-		/* A flag may come without a value. */
-		rc = set_pair(build, text, "yes");
+		rc = set_bare(build, text);
 	if (!value || value == text)
 		goto out;
 	*value++ = '\0';
@@ -136,17 +146,19 @@ static int set_all(const struct build *build, const char *text)
 	while (*text) {
 		size_t n = value_length(text);
 		if (n == (size_t)-1)
-			return ms_err(-EINVAL,
-				      "a parenthesis is not closed in \"%s\"",
-				      text);
+			return ms_err(
+				-EINVAL,
+				"a parenthesis is not closed in \"%.80s\"",
+				text);
 		if (n == 0 || text[n] == ')')
-			return ms_err(-EINVAL, "\"%s\" is not key=value", text);
+			return ms_err(-EINVAL, "\"%.80s\" is not key=value",
+				      text);
 		int rc = set_from_text(build, text, n);
 		if (rc)
 			return rc;
 		text += n;
 		if (*text == ',' && !*++text)
-			return ms_err(-EINVAL, "\"%s\" ends in a comma",
+			return ms_err(-EINVAL, "\"%.200s\" ends in a comma",
 				      build->spec);
 	}
 	return 0;
@@ -195,7 +207,7 @@ static int open_named(const char *spec, int depth, struct ms_backend **ret)
 	char name[32];
 
 	if (n == 0 || n >= sizeof(name))
-		return ms_err(-EINVAL, "\"%s\" is not a backend", spec);
+		return ms_err(-EINVAL, "\"%.80s\" is not a backend", spec);
 	memcpy(name, spec, n);
 	name[n] = '\0';
 	struct build build = {.type = ms_backend_type_find(name),
@@ -209,7 +221,8 @@ static int open_named(const char *spec, int depth, struct ms_backend **ret)
 static int open_uri(const char *uri, int depth, struct ms_backend **ret)
 {
 	char spec[512];
-	int n = snprintf(spec, sizeof(spec), "remote:uri=%s", uri);
+	/* In parentheses: a comma in a URI does not begin another option. */
+	int n = snprintf(spec, sizeof(spec), "remote:uri=(%s)", uri);
 
 	if (n < 0 || (size_t)n >= sizeof(spec))
 		return ms_err(-EINVAL, "the URI is too long");
