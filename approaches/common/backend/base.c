@@ -91,6 +91,7 @@ void ms_io_copy_request(struct ms_io *to, const struct ms_io *from)
 	to->offset = from->offset;
 	to->length = from->length;
 	to->buf = from->buf;
+	to->extents_max = from->extents_max;
 	to->deadline_ns = from->deadline_ns;
 }
 

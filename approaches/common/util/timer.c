@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 
@@ -120,7 +121,13 @@ static int start(void)
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&t.changed, &attr);
 	(void)pthread_condattr_destroy(&attr);
+	/* The program's signals are for the program's own threads. */
+	sigset_t all;
+	sigset_t before;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	int rc = pthread_create(&t.thread, NULL, serve, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc)
 		return -rc;
 	(void)pthread_detach(t.thread);
