@@ -143,9 +143,8 @@ static void ping(struct remote *r, uint64_t now)
 	struct remote_conn *c = NULL;
 
 	if (r->ping_sent_ns) {
-		uint64_t since = r->ping_sent_ns > r->progress_ns
-					 ? r->ping_sent_ns
-					 : r->progress_ns;
+		uint64_t since = r->ping_sent_ns > r->heard_ns ? r->ping_sent_ns
+							       : r->heard_ns;
 		if (r->dead_ns && now > since && now - since > r->dead_ns)
 			for (unsigned i = 0; i < r->conn_count; i++)
 				r->conns[i].error = -ETIMEDOUT;

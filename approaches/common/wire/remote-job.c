@@ -139,10 +139,29 @@ static void job_finish(struct remote *r, struct remote_job *job)
 	r->finished_last = &job->next;
 }
 
+static bool moves_bytes(const struct ms_io *io)
+{
+	return io->op == MS_OP_READ || io->op == MS_OP_WRITE;
+}
+
+/* Short, and somebody waits, or no bytes at all: it waits for no window. */
+static bool goes_first(const struct ms_io *io)
+{
+	return !moves_bytes(io) ||
+	       (io->priority == MS_URGENT && io->length <= REMOTE_URGENT_BYTES);
+}
+
+static struct remote_queue *queue_of(struct remote *r,
+				     const struct remote_job *job)
+{
+	if (goes_first(job->io))
+		return &r->first;
+	return job->io->priority == MS_URGENT ? &r->urgent : &r->bulk;
+}
+
 static void enqueue(struct remote *r, struct remote_job *job)
 {
-	struct remote_queue *q =
-		job->io->priority == MS_URGENT ? &r->urgent : &r->bulk;
+	struct remote_queue *q = queue_of(r, job);
 
 	if (!q->first)
 		q->last = &q->first;
@@ -154,8 +173,7 @@ static void enqueue(struct remote *r, struct remote_job *job)
 
 static void dequeue(struct remote *r, struct remote_job *job)
 {
-	struct remote_queue *q =
-		job->io->priority == MS_URGENT ? &r->urgent : &r->bulk;
+	struct remote_queue *q = queue_of(r, job);
 
 	for (struct remote_job **p = &q->first; *p; p = &(*p)->next) {
 		if (*p != job)
@@ -238,7 +256,7 @@ void remote_piece_done(struct remote *r, struct remote_piece *p, int result)
 		p->conn->outstanding -=
 			n < p->conn->outstanding ? n : p->conn->outstanding;
 		p->arrived = n;
-		ms_window_delivered(&r->window, n, r->progress_ns);
+		ms_window_delivered(&r->window, n, r->heard_ns);
 	}
 	piece_free(r, p);
 	if (!job)
@@ -278,18 +296,6 @@ static enum ms_proto_op wire_op(enum ms_op op)
 	}
 	/* The door answers what we have no capability for. */
 	abort();
-}
-
-static bool moves_bytes(const struct ms_io *io)
-{
-	return io->op == MS_OP_READ || io->op == MS_OP_WRITE;
-}
-
-/* Short, and somebody waits: it goes at once, over the urgent lane. */
-static bool goes_first(const struct ms_io *io)
-{
-	return io->priority == MS_URGENT &&
-	       (!moves_bytes(io) || io->length <= REMOTE_URGENT_BYTES);
 }
 
 /* Bytes of the next piece: small enough to keep all connections busy. */
@@ -438,6 +444,7 @@ static void serve_queue(struct remote *r, struct remote_queue *q)
 
 void remote_dispatch(struct remote *r)
 {
+	serve_queue(r, &r->first);
 	serve_queue(r, &r->urgent);
 	/* A big urgent request that waits for room lets no bulk pass. */
 	if (!r->urgent.first)

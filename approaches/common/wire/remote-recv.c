@@ -102,6 +102,8 @@ static int take_answer(struct remote_conn *c)
 	c->current = NULL;
 	if (p->request.op == MS_PROTO_PING)
 		note_ping(r, p);
+	else
+		r->progress_ns = r->heard_ns;
 	if (p->request.op == MS_PROTO_WATCH) {
 		r->watch_result = status;
 		pthread_cond_broadcast(&r->changed);
@@ -197,11 +199,12 @@ static int arrived(struct remote_conn *c, uint64_t n)
 	struct remote *r = c->remote;
 	struct remote_piece *p = c->current;
 
+	r->progress_ns = r->heard_ns;
 	p->arrived += n;
 	c->left -= n;
 	c->outstanding -= n < c->outstanding ? n : c->outstanding;
 	if (p->counted)
-		ms_window_delivered(&r->window, n, r->progress_ns);
+		ms_window_delivered(&r->window, n, r->heard_ns);
 	return c->left ? 0 : take_answer(c);
 }
 
@@ -302,7 +305,7 @@ int remote_receive(struct remote_conn *c)
 	if (n < 0)
 		return (int)n;
 	pthread_mutex_lock(&r->lock);
-	r->progress_ns = ms_now_ns();
+	r->heard_ns = ms_now_ns();
 	c->received_bytes += (uint64_t)n;
 	if (direct > (size_t)n)
 		direct = (size_t)n;

@@ -154,7 +154,8 @@ struct remote {
 	unsigned conn_count;
 	unsigned open_count; /* not CLOSED */
 
-	struct remote_queue urgent;
+	struct remote_queue first;  /* short: these wait for no window */
+	struct remote_queue urgent; /* long, but somebody waits */
 	struct remote_queue bulk;
 	struct remote_job *jobs;
 	struct remote_job *finished; /* to be completed without the lock */
@@ -169,7 +170,8 @@ struct remote {
 	uint64_t id_serial;
 
 	struct ms_window window;
-	uint64_t progress_ns;  /* the last byte that came in */
+	uint64_t heard_ns;     /* the last byte that came in */
+	uint64_t progress_ns;  /* the last one that was no ping's */
 	uint64_t deadline_ns;  /* no job ends earlier; UINT64_MAX */
 	uint64_t ping_sent_ns; /* 0: no ping under way */
 	uint64_t ping_next_ns;
