@@ -127,7 +127,9 @@ static int64_t copy_once(int fd, uint64_t start, const char *src,
 	struct uffdio_copy c = {
 		.dst = start, .src = (uint64_t)(uintptr_t)src, .len = length};
 
-	return answer(ioctl(fd, UFFDIO_COPY, &c), c.copy);
+	int rc = ioctl(fd, UFFDIO_COPY, &c);
+
+	return answer(rc, c.copy);
 }
 
 static int64_t continue_once(int fd, uint64_t start, const char *src,
@@ -136,7 +138,9 @@ static int64_t continue_once(int fd, uint64_t start, const char *src,
 	struct uffdio_continue c = {.range = {.start = start, .len = length}};
 
 	(void)src;
-	return answer(ioctl(fd, UFFDIO_CONTINUE, &c), c.mapped);
+	int rc = ioctl(fd, UFFDIO_CONTINUE, &c);
+
+	return answer(rc, c.mapped);
 }
 
 static int64_t poison_once(int fd, uint64_t start, const char *src,
@@ -145,7 +149,9 @@ static int64_t poison_once(int fd, uint64_t start, const char *src,
 	struct uffdio_poison p = {.range = {.start = start, .len = length}};
 
 	(void)src;
-	return answer(ioctl(fd, UFFDIO_POISON, &p), p.updated);
+	int rc = ioctl(fd, UFFDIO_POISON, &p);
+
+	return answer(rc, p.updated);
 }
 
 static int resolve(int fd, uint64_t start, const char *src, uint64_t length,
