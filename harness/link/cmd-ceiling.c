@@ -76,7 +76,7 @@ static int show_bulk(struct link *l)
 static int show_rtt(struct link *l, double rtt_ms)
 {
 	struct link_profile p = *link_profile(l);
-	struct link_reading reading;
+	struct link_reading reading = {.rtt_n = 0};
 	int r;
 
 	p.rtt_ms = rtt_ms;

@@ -66,6 +66,7 @@ static void deliver(struct emulate *e, unsigned host)
 	struct line *l = &e->lines[host];
 	struct segment_run run;
 
+	run.iov_count = 0;
 	for (int i = 0; i < DELIVER_BATCH; i++) {
 		uint64_t now = ms_now_ns();
 		ssize_t n;
@@ -193,6 +194,7 @@ static void spin(struct emulate *e, uint64_t due)
 	while (now < due && !any) {
 		for (unsigned i = 0; i < e->config->hosts; i++)
 			any |= drain(e, i, now);
+		e->looked_ns = now;
 		now = ms_now_ns();
 	}
 	spent = now - start;
@@ -260,11 +262,12 @@ static void read_dense(struct emulate *e)
 	e->looked_ns = now;
 }
 
-static void read_ready(struct emulate *e, const struct pollfd *fds)
+/* What was not ready has nothing: that counts as a look as well. */
+static void read_ready(struct emulate *e, const struct pollfd *fds, int n)
 {
 	uint64_t now = ms_now_ns();
 
-	for (unsigned i = 0; i < e->config->hosts; i++)
+	for (unsigned i = 0; i < e->config->hosts && n > 0; i++)
 		if (fds[i].revents & POLLIN)
 			(void)drain(e, i, now);
 	e->looked_ns = now;
@@ -291,8 +294,8 @@ static int wait_and_read(struct emulate *e, uint64_t until)
 		return -EPIPE;
 	if (e->dense)
 		read_dense(e);
-	else if (n > 0)
-		read_ready(e, fds);
+	else
+		read_ready(e, fds, n);
 	return n > 0 && fds[hosts].revents ? serve(e) : 0;
 }
 

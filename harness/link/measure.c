@@ -16,6 +16,7 @@
 #define BULK_WARM_S	   0.4
 #define BULK_WARM_RTTS	   15
 #define BULK_WINDOW_S	   0.75
+#define BULK_WINDOW_QUEUES 10
 
 static int measure_rate(struct link *l, unsigned from, struct link_reading *ret)
 {
@@ -36,6 +37,11 @@ static int measure_rate(struct link *l, unsigned from, struct link_reading *ret)
 		BULK_WARM_S + BULK_WARM_RTTS * (p->rtt_ms + p->jitter_ms) / 1e3;
 	how.window_s =
 		BULK_WINDOW_S + (5 * p->rtt_ms + 100 * p->jitter_ms) / 1e3;
+	/* a retransmission takes as long as the queue in front of it */
+	if (p->rate_mbit > 0)
+		how.window_s += BULK_WINDOW_QUEUES *
+				(double)link_queue_bytes(p) * 8 /
+				(p->rate_mbit * 1e6);
 	r = link_bulk(l, &how, &result);
 	ret->goodput_mbit[from] = result.goodput_mbit;
 	ret->rate_mbit[from] = result.goodput_mbit *

@@ -88,7 +88,7 @@ struct link_bulk {
 	double window_s; /* counted, in five parts */
 };
 struct link_bulk_result {
-	double goodput_mbit; /* second best of the five parts */
+	double goodput_mbit; /* median of the five parts */
 	double full_s;	     /* until 50 ms carried 95 % of that */
 	double mean_mbit;    /* of the window */
 	uint64_t bytes;	     /* in all */

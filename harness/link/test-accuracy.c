@@ -4,6 +4,10 @@
  * tried up to three times, because the machine may be busy with other things
  * for a moment; a wrong link is wrong three times. MS_SOAK=1 measures more.
  */
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "approaches/common/util/clock.h"
 #include "harness/link/measure.h"
 #include "harness/link/test-live.h"
 
@@ -14,7 +18,7 @@ static bool soak;
 /* Measure until it is as asked, or `TRIES` times. */
 static void expect(struct link *l, const struct link_measurement *what)
 {
-	struct link_reading r;
+	struct link_reading r = {.rtt_n = 0};
 	int rc = -1;
 
 	for (int i = 0; i < TRIES && rc; i++) {
@@ -87,7 +91,7 @@ static void losses(struct link *l)
 /* The spread of a triangular distribution, and nothing beyond its ends. */
 static void jitter(struct link *l)
 {
-	struct link_reading r;
+	struct link_reading r = {.rtt_n = 0};
 	bool good = false;
 
 	set(l, "rtt=20,jitter=4");
@@ -103,6 +107,80 @@ static void jitter(struct link *l)
 		       r.rtt_ms_p95 > 21.9 && r.rtt_ms_p95 < 23.6;
 	}
 	CHECK(good);
+}
+
+#define BURSTS	     20
+#define BURST	     24
+#define BURST_GAP_NS (30 * MS_NS_PER_MS)
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Bursts after a rest, each answered at once: where the emulator changes
+ * between its two ways of waiting. A packet that comes early makes TCP believe
+ * in a shorter path, and it leaves slow start at the next one that does not.
+ */
+static void bursts(struct link *l)
+{
+	uint64_t delays[BURSTS * BURST];
+	uint64_t next;
+	unsigned n = 0;
+	int near = -1;
+	int far = -1;
+
+	set(l, "rtt=100");
+	LIVE_OK(link_udp_pair(l, LINK_SOURCE, &near, &far));
+	next = ms_now_ns();
+	for (unsigned sent = 0; n < BURSTS * BURST;) {
+		struct pollfd f[2] = {{.fd = far, .events = POLLIN},
+				      {.fd = near, .events = POLLIN}};
+		uint64_t t;
+
+		for (int i = 0;
+		     i < BURST && sent < BURSTS * BURST && ms_now_ns() >= next;
+		     i++, sent++) {
+			t = ms_now_ns();
+			CHECK_EQ(send(near, &t, sizeof(t), 0), sizeof(t));
+			if (i == BURST - 1)
+				next += BURST_GAP_NS;
+		}
+		CHECK(poll(f, 2, 1) >= 0);
+		while (recv(far, &t, sizeof(t), MSG_DONTWAIT) == sizeof(t))
+			CHECK_EQ(send(far, &t, sizeof(t), 0), sizeof(t));
+		while (recv(near, &t, sizeof(t), MSG_DONTWAIT) == sizeof(t))
+			delays[n++] = ms_now_ns() - t;
+		CHECK(ms_now_ns() < next + 5 * MS_NS_PER_S);
+	}
+	qsort(delays, n, sizeof(delays[0]), by_size);
+	(void)printf("bursts: RTT %.3f to %.3f ms, p50 %.3f\n",
+		     (double)delays[0] / 1e6, (double)delays[n - 1] / 1e6,
+		     (double)delays[n / 2] / 1e6);
+	CHECK(delays[0] >= 99700 * MS_NS_PER_US);
+	CHECK(delays[n / 2] <= 100500 * MS_NS_PER_US);
+	(void)close(near);
+	(void)close(far);
+}
+
+/* One connection leaves slow start only when the path is full. */
+static void slow_start(struct link *l)
+{
+	struct link_bulk how = {.connections = 1, .warm_s = 1.5, .window_s = 1};
+	struct link_bulk_result r = {.mean_mbit = 0};
+	double want;
+
+	set(l, "rtt=100,rate=1G");
+	want = link_goodput_mbit(link_profile(l));
+	for (int i = 0; i < TRIES && r.mean_mbit < 0.9 * want; i++)
+		LIVE_OK(link_bulk(l, &how, &r));
+	(void)printf("slow start: 1 connection at 100 ms, full after %.2f s\n",
+		     r.full_s);
+	CHECK(r.mean_mbit >= 0.9 * want);
 }
 
 /* Bulk TCP fills a long link: what the figures of bulk transfers stand on. */
@@ -134,6 +212,8 @@ int main(void)
 	rates(l);
 	losses(l);
 	jitter(l);
+	bursts(l);
+	slow_start(l);
 	bulk(l);
 	link_close(l);
 	return 0;
