@@ -295,11 +295,14 @@ void server_flush(struct server_conn *conn)
 {
 	if (conn->sending || conn->blocked)
 		return;
+	uint64_t before = conn->sent_bytes;
 	conn->sending = true;
 	send_all(conn);
 	conn->sending = false;
 	/* The thread may be waiting for any of what has changed. */
-	if (conn->blocked || conn->broken || conn->starved || conn->ended)
+	bool moved = conn->sent_bytes != before;
+	if (conn->blocked || conn->broken ||
+	    (moved && (conn->starved || conn->ended)))
 		server_conn_wake(conn);
 }
 
