@@ -21,18 +21,15 @@ static bool evictable(const struct cache *c, uint64_t chunk)
 	       (c->pins[chunk] & PIN_COUNT) == 0;
 }
 
-static void discard(struct cache *c, uint64_t first, uint64_t count,
+/* False: no memory to give memory back; the chunks are as they were. */
+static bool discard(struct cache *c, uint64_t first, uint64_t count,
 		    struct ms_tasks *tasks)
 {
 	struct fetch *f = fetch_begin(c, FETCH_DISCARD, first, count);
 
-	if (!f) {
-		/* No memory to give memory back: leave them as they were. */
-		for (uint64_t i = first; i < first + count; i++)
-			chunk_set(c, i, MS_CHUNK_LOCAL);
-		return;
-	}
-	fetch_start_discard(f, tasks);
+	if (f)
+		fetch_start_discard(f, tasks);
+	return f != NULL;
 }
 
 /* Start to discard up to `want` chunks from the hand on; returns how many. */
@@ -51,10 +48,11 @@ static uint64_t sweep(struct cache *c, uint64_t want, struct ms_tasks *tasks)
 		       !(c->pins[first + count] & PIN_USED))
 			count++;
 		if (count) {
-			discard(c, first, count, tasks);
+			if (!discard(c, first, count, tasks))
+				break;
 			begun += count;
 		} else {
-			c->pins[first] &= (uint16_t)~PIN_USED;
+			c->pins[first] &= ~PIN_USED;
 			count = 1;
 		}
 		c->hand += count;
@@ -73,8 +71,10 @@ static uint64_t being_discarded(const struct cache *c)
 	return count;
 }
 
-bool evict_room(struct cache *c, uint64_t need, struct ms_tasks *tasks)
+bool evict_room(struct cache *c, uint64_t need, int *ret_error,
+		struct ms_tasks *tasks)
 {
+	*ret_error = 0;
 	if (!c->limit_chunks || c->local_chunks + need <= c->limit_chunks)
 		return true;
 	uint64_t want = c->local_chunks + need - c->limit_chunks;
@@ -84,8 +84,15 @@ bool evict_room(struct cache *c, uint64_t need, struct ms_tasks *tasks)
 	want -= coming;
 	if (want < c->limit_chunks / BATCH_SHARE)
 		want = c->limit_chunks / BATCH_SHARE;
-	if (sweep(c, want, tasks) < want && (c->dirty_chunks || c->unsynced))
-		pass_request(c, tasks);
+	uint64_t begun = sweep(c, want, tasks);
+	if (begun < want && (c->dirty_chunks || c->unsynced)) {
+		/* The pass has just failed: do not wait for it for ever. */
+		if (!c->room_error)
+			pass_request(c, tasks);
+		else if (begun + coming == 0 &&
+			 c->dirty_chunks + c->unsynced >= c->local_chunks)
+			*ret_error = c->room_error;
+	}
 	return false;
 }
 
@@ -95,8 +102,12 @@ void evict_starve(struct cache *c, struct job *job)
 		return;
 	job->starved = true;
 	job->refs++;
-	job->queue_next = c->starved;
-	c->starved = job;
+	job->queue_next = NULL;
+	/* First come, first served. */
+	if (!c->starved)
+		c->starved_end = &c->starved;
+	*c->starved_end = job;
+	c->starved_end = &job->queue_next;
 }
 
 void evict_feed(struct cache *c, struct ms_tasks *tasks)
@@ -114,6 +125,23 @@ void evict_feed(struct cache *c, struct ms_tasks *tasks)
 	}
 }
 
+/*
+ * A pass has ended: what waited for it goes on. If it failed, those fail who
+ * need what only it could have done; another pass would fail them no sooner.
+ */
+void evict_after_pass(struct cache *c, int result, const char *origin,
+		      struct ms_tasks *tasks)
+{
+	c->room_error = result;
+	c->room_origin = origin;
+	for (uint64_t i = 0; c->options.watch && i < c->chunks; i++)
+		if (c->state[i] & FLAG_STALE)
+			evict_stale(c, i, tasks);
+	if (c->starved)
+		evict_feed(c, tasks);
+	c->room_error = 0;
+}
+
 /* --- changed at the remote
  * -------------------------------------------------------- */
 
@@ -123,9 +151,16 @@ void evict_stale(struct cache *c, uint64_t chunk, struct ms_tasks *tasks)
 
 	if (kind != MS_CHUNK_LOCAL || (c->pins[chunk] & PIN_COUNT))
 		return;
-	if (c->state[chunk] & FLAG_UNSYNCED)
-		c->unsynced--;
-	discard(c, chunk, 1, tasks);
+	/*
+	 * It holds writes of ours that the remote may still lose: they stay
+	 * until they are durable; the end of the pass comes back for them.
+	 */
+	if (c->state[chunk] & (FLAG_UNSYNCED | FLAG_SYNCING)) {
+		if ((c->state[chunk] & FLAG_UNSYNCED) && !c->room_error)
+			pass_request(c, tasks);
+		return;
+	}
+	(void)discard(c, chunk, 1, tasks);
 }
 
 void evict_changed(void *user, uint64_t offset, uint64_t length)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 static void fetch_submit(struct ms_task *task);
+static void fetch_release(struct fetch *fetch);
 
 static struct fetch **bucket(const struct cache *c, uint64_t chunk)
 {
@@ -78,23 +79,27 @@ static void fetch_free(struct ms_task *task)
 	struct fetch *f = ms_container_of(task, struct fetch, task);
 	struct cache *c = f->cache;
 
-	/* Also tells the front-end, before anybody else can give it up. */
-	if (f->io.result == 0 && f->kind != FETCH_DISCARD)
-		cache_call(&c->on_local, chunk_offset(c, f->first),
-			   run_bytes(c, f->first, f->count));
+	uint64_t offset = chunk_offset(c, f->first);
+	uint64_t length = run_bytes(c, f->first, f->count);
+	struct ms_tasks tasks = {0};
+
+	/* Pinned: nobody gives the range up before the front-end knows it. */
+	if (f->present)
+		cache_call(&c->on_local, offset, length);
 	pthread_mutex_lock(&c->lock);
+	if (f->present)
+		unpin_range(c, offset, length, &tasks);
 	f->ended = true;
-	if (!f->held)
-		fetch_release(f);
-	pthread_mutex_unlock(&c->lock);
+	fetch_release(f);
+	cache_unlock(c, &tasks);
 }
 
-void fetch_release(struct fetch *fetch)
+/* Free it if it has ended and nobody holds it. The lock is held. */
+static void fetch_release(struct fetch *fetch)
 {
 	struct cache *c = fetch->cache;
 
-	fetch->held = false;
-	if (!fetch->ended)
+	if (!fetch->ended || fetch->held)
 		return;
 	free(fetch->bounce);
 	free(fetch);
@@ -118,7 +123,10 @@ void fetch_end(struct fetch *fetch, unsigned state, int result,
 		c->waiting_chunks += fetch->count;
 	}
 	fetch_remove(fetch);
-	fetch->io.result = result;
+	fetch->present = state == MS_CHUNK_LOCAL || state == MS_CHUNK_DIRTY;
+	if (fetch->present)
+		pin_range(c, chunk_offset(c, fetch->first),
+			  run_bytes(c, fetch->first, fetch->count));
 	ms_tasks_add(tasks, &fetch->task, fetch_free);
 	struct waiter *w = fetch->waiters;
 	fetch->waiters = NULL;
@@ -128,7 +136,7 @@ void fetch_end(struct fetch *fetch, unsigned state, int result,
 		free(w);
 		w = next;
 	}
-	if (c->limit_chunks)
+	if (c->starved)
 		evict_feed(c, tasks);
 }
 
@@ -139,6 +147,9 @@ static void fetch_retry(struct ms_timer *timer)
 	struct fetch *f = ms_container_of(timer, struct fetch, retry);
 	struct ms_tasks tasks = {0};
 
+	pthread_mutex_lock(&f->cache->lock);
+	f->waiting = false;
+	pthread_mutex_unlock(&f->cache->lock);
 	ms_tasks_add(&tasks, &f->task, fetch_submit);
 	ms_tasks_run(&tasks);
 }
@@ -154,8 +165,10 @@ static bool fetch_again(struct fetch *f)
 	if (f->failures > o->retries || f->cache->closing ||
 	    f->io.result == -ECANCELED)
 		return false;
-	return ms_timer_arm(&f->retry, ms_now_ns() + (o->retry_ns << doublings),
-			    fetch_retry) == 0;
+	f->waiting = ms_timer_arm(&f->retry,
+				  ms_now_ns() + (o->retry_ns << doublings),
+				  fetch_retry) == 0;
+	return f->waiting;
 }
 
 static void fetch_stored(struct ms_io *io)
@@ -206,6 +219,19 @@ static void fetch_arrived(struct ms_io *io)
 	cache_unlock(c, &tasks);
 }
 
+/* The lock is held, but not while the remote is asked. */
+static void fetch_cancel(struct fetch *f)
+{
+	struct cache *c = f->cache;
+
+	f->cancelled = true;
+	f->held++;
+	pthread_mutex_unlock(&c->lock);
+	ms_cancel(c->remote, &f->io);
+	pthread_mutex_lock(&c->lock);
+	f->held--;
+}
+
 static void fetch_submit(struct ms_task *task)
 {
 	struct fetch *f = ms_container_of(task, struct fetch, task);
@@ -217,8 +243,10 @@ static void fetch_submit(struct ms_task *task)
 	if (!c->map && !f->bounce)
 		f->bounce = malloc(length);
 	pthread_mutex_lock(&c->lock);
-	if (!c->map && !f->bounce) {
-		fetch_end(f, MS_CHUNK_FAILED, -ENOMEM, "cache", &tasks);
+	int rc = !c->map && !f->bounce ? -ENOMEM : 0;
+	rc = c->closing ? -ECANCELED : rc;
+	if (rc) {
+		fetch_end(f, MS_CHUNK_FAILED, rc, "cache", &tasks);
 		cache_unlock(c, &tasks);
 		return;
 	}
@@ -230,8 +258,16 @@ static void fetch_submit(struct ms_task *task)
 			       .done = fetch_arrived,
 			       .user = f};
 	f->in_flight = true;
+	f->held++;
 	pthread_mutex_unlock(&c->lock);
 	ms_submit(c->remote, &f->io);
+	pthread_mutex_lock(&c->lock);
+	f->held--;
+	/* Close may have cancelled it before the remote knew of it. */
+	if (c->closing && f->in_flight)
+		fetch_cancel(f);
+	fetch_release(f);
+	pthread_mutex_unlock(&c->lock);
 }
 
 void fetch_start_remote(struct fetch *fetch, bool urgent,
@@ -278,7 +314,16 @@ static void fetch_discard(struct ms_task *task)
 	uint64_t offset = chunk_offset(c, f->first);
 	uint64_t length = run_bytes(c, f->first, f->count);
 
+	struct ms_tasks tasks = {0};
+
 	cache_call(&c->on_evict, offset, length);
+	pthread_mutex_lock(&c->lock);
+	if (f->revived) {
+		fetch_end(f, MS_CHUNK_DIRTY, 0, NULL, &tasks);
+		cache_unlock(c, &tasks);
+		return;
+	}
+	pthread_mutex_unlock(&c->lock);
 	f->io = (struct ms_io){.op = MS_OP_TRIM,
 			       .offset = offset,
 			       .length = length,
@@ -290,4 +335,44 @@ static void fetch_discard(struct ms_task *task)
 void fetch_start_discard(struct fetch *fetch, struct ms_tasks *tasks)
 {
 	ms_tasks_add(tasks, &fetch->task, fetch_discard);
+}
+
+/* --- close ---------------------------------------------------------------- */
+
+static struct fetch *find_pending(const struct cache *c)
+{
+	for (int i = 0; i < FETCH_BUCKETS; i++)
+		for (struct fetch *f = c->buckets[i]; f; f = f->next)
+			if (f->waiting || (f->in_flight && !f->cancelled))
+				return f;
+	return NULL;
+}
+
+/* Cancel what is with the remote or waits to go there again. */
+void fetch_quiesce(struct cache *c)
+{
+	struct fetch *f = NULL;
+	struct ms_tasks tasks = {0};
+
+	while ((f = find_pending(c)) != NULL) {
+		if (!f->waiting) {
+			fetch_cancel(f);
+			fetch_release(f);
+			continue;
+		}
+		f->waiting = false;
+		f->held++;
+		pthread_mutex_unlock(&c->lock);
+		bool ours = ms_timer_cancel(&f->retry);
+		pthread_mutex_lock(&c->lock);
+		f->held--;
+		if (ours)
+			fetch_end(f, MS_CHUNK_FAILED, -ECANCELED, "cache",
+				  &tasks);
+		else
+			fetch_release(f);
+	}
+	pthread_mutex_unlock(&c->lock);
+	ms_tasks_run(&tasks);
+	pthread_mutex_lock(&c->lock);
 }

@@ -28,11 +28,12 @@ enum {
 	FLAG_SYNCING = 0x80,  /* covered by the remote SYNC in flight */
 
 	/* A pin word: the number of users of the chunk's bytes, and a mark. */
-	PIN_COUNT = 0x7fff,
-	PIN_USED = 0x8000, /* accessed since the last sweep */
+	PIN_COUNT = 0x7fffffff,
 
 	FETCH_BUCKETS = 1024, /* a power of two */
 };
+
+#define PIN_USED UINT32_C(0x80000000) /* accessed since the last sweep */
 
 struct job;
 
@@ -62,10 +63,13 @@ struct fetch {
 	bool in_flight; /* io is with the remote */
 	bool urgent;
 	bool cancelled;
-	bool held;    /* by whoever cancels it: not to be freed */
-	bool ended;   /* to be freed when it is not held any more */
-	bool stale;   /* the remote changed the range meanwhile: fetch again */
-	void *bounce; /* when the local store cannot MAP */
+	bool waiting;  /* for the retry timer */
+	bool ended;    /* to be freed when it is not held any more */
+	bool stale;    /* the remote changed the range meanwhile: fetch again */
+	bool revived;  /* DISCARD: written meanwhile, so it is kept */
+	bool present;  /* ended well; pinned until the front-end was told */
+	unsigned held; /* by whoever uses it without the lock */
+	void *bounce;  /* when the local store cannot MAP */
 	unsigned failures;
 	struct ms_timer retry;
 	struct waiter *waiters;
@@ -109,6 +113,11 @@ struct job {
 /* A write-back in flight. */
 struct push {
 	struct cache *cache;
+	struct push *prev; /* cache.pushing */
+	struct push *next;
+	bool cancelled;
+	bool ended;    /* to be freed when it is not held any more */
+	unsigned held; /* as in struct fetch */
 	struct ms_task task;
 	uint64_t first; /* chunk */
 	uint64_t count; /* chunks */
@@ -140,7 +149,7 @@ struct cache {
 	bool closing;
 	unsigned busy;	/* fetches, pushes, remote syncs, timers in flight */
 	uint8_t *state; /* a byte a chunk; read without the lock if !pins */
-	uint16_t *pins; /* a word a chunk; NULL if chunks never go away */
+	uint32_t *pins; /* a word a chunk; NULL if chunks never go away */
 	uint64_t local_chunks;
 	uint64_t dirty_chunks;	 /* DIRTY and PUSHING */
 	uint64_t waiting_chunks; /* DIRTY only */
@@ -150,9 +159,13 @@ struct cache {
 	/* cache-evict.c */
 	uint64_t limit_chunks; /* 0: none */
 	uint64_t hand;
-	struct job *starved;
+	struct job *starved; /* in order of arrival */
+	struct job **starved_end;
+	int room_error; /* of the pass that should have made room, or 0 */
+	const char *room_origin;
 
 	/* cache-push.c */
+	struct push *pushing;
 	uint64_t cursor;
 	uint64_t push_bytes;  /* in flight */
 	uint64_t push_budget; /* chunks that background pushing may still do */
@@ -165,6 +178,7 @@ struct cache {
 	uint64_t pass;	  /* its number */
 	uint64_t wanted;  /* chunks with FLAG_WANTED */
 	uint64_t unsynced;
+	bool pass_syncing; /* sync_io is with the remote */
 	struct job *pass_jobs;
 	struct job *next_jobs;
 	struct ms_task sync_task;
@@ -258,7 +272,7 @@ void fetch_end(struct fetch *fetch, unsigned state, int result,
 	       const char *origin, struct ms_tasks *tasks);
 int fetch_wait(struct fetch *fetch, struct job *job);
 void fetch_hurry(struct fetch *fetch);
-void fetch_release(struct fetch *fetch);
+void fetch_quiesce(struct cache *c);
 
 /* cache-job.c */
 void job_start(struct cache *c, struct ms_io *io);
@@ -277,12 +291,17 @@ void mark_dirty(struct cache *c, uint64_t first, uint64_t count);
 void push_pump(struct cache *c, struct ms_tasks *tasks);
 void sync_join(struct cache *c, struct job *job, struct ms_tasks *tasks);
 void pass_request(struct cache *c, struct ms_tasks *tasks);
-void push_stop(struct cache *c);
+void push_quiesce(struct cache *c);
+void pass_drop(struct cache *c);
 
 /* cache-evict.c */
-bool evict_room(struct cache *c, uint64_t need, struct ms_tasks *tasks);
+/* True if there is room; else it is being made, or *ret_error says why not. */
+bool evict_room(struct cache *c, uint64_t need, int *ret_error,
+		struct ms_tasks *tasks);
 void evict_starve(struct cache *c, struct job *job);
 void evict_feed(struct cache *c, struct ms_tasks *tasks);
+void evict_after_pass(struct cache *c, int result, const char *origin,
+		      struct ms_tasks *tasks);
 void evict_stale(struct cache *c, uint64_t chunk, struct ms_tasks *tasks);
 void evict_changed(void *user, uint64_t offset, uint64_t length);
 

@@ -16,19 +16,20 @@
 enum verdict {
 	READY,
 	WAIT,
-	FAIL, /* no memory */
+	FAIL, /* job->result, or no memory */
 	FULL, /* background work does not drive out what is in use */
 };
 
 /* --- pins --------------------------------------------------------------------
  */
 
-static void pin_each(struct cache *c, uint64_t offset, uint64_t length, int by)
+static void pin_each(struct cache *c, uint64_t offset, uint64_t length,
+		     uint32_t by)
 {
 	uint64_t last = (offset + length - 1) >> c->shift;
 
 	for (uint64_t i = offset >> c->shift; i <= last; i++)
-		c->pins[i] = (uint16_t)((c->pins[i] + by) | PIN_USED);
+		c->pins[i] = ((c->pins[i] + by) & PIN_COUNT) | PIN_USED;
 }
 
 void pin_range(struct cache *c, uint64_t offset, uint64_t length)
@@ -42,7 +43,7 @@ void unpin_range(struct cache *c, uint64_t offset, uint64_t length,
 {
 	if (!c->pins)
 		return;
-	pin_each(c, offset, length, -1);
+	pin_each(c, offset, length, UINT32_MAX);
 	uint64_t last = (offset + length - 1) >> c->shift;
 	for (uint64_t i = offset >> c->shift; i <= last; i++)
 		if (c->state[i] & FLAG_STALE)
@@ -269,6 +270,41 @@ static void job_start_move(struct job *job, struct ms_tasks *tasks)
 /* --- what a piece needs
  * ---------------------------------------------------------- */
 
+/* Room for `count` more chunks: READY, or WAIT until there is, or FAIL. */
+static enum verdict room(struct job *job, uint64_t count,
+			 struct ms_tasks *tasks)
+{
+	struct cache *c = job->cache;
+	int error = 0;
+
+	if (evict_room(c, count, &error, tasks))
+		return READY;
+	if (error) {
+		job->result = error;
+		job->origin = c->room_origin;
+		return FAIL;
+	}
+	evict_starve(c, job);
+	return WAIT;
+}
+
+/* The chunk was changed elsewhere and cannot be given up yet. */
+static enum verdict wait_stale(struct job *job, uint64_t chunk,
+			       struct ms_tasks *tasks)
+{
+	struct cache *c = job->cache;
+
+	/* If it waits for a pass that failed, ask for another one. */
+	evict_stale(c, chunk, tasks);
+	if (c->room_error && !(c->pins[chunk] & PIN_COUNT)) {
+		job->result = c->room_error;
+		job->origin = c->room_origin;
+		return FAIL;
+	}
+	evict_starve(c, job); /* until its users are gone, or it is durable */
+	return WAIT;
+}
+
 static enum verdict join(struct job *job, struct fetch *fetch)
 {
 	if (job->urgent)
@@ -296,10 +332,9 @@ static enum verdict fetch_run(struct job *job, uint64_t chunk, uint64_t end,
 	if (c->limit_chunks && !job->urgent && job->io->op == MS_OP_POPULATE &&
 	    c->local_chunks + (next - chunk) > c->limit_chunks)
 		return FULL;
-	if (!evict_room(c, next - chunk, tasks)) {
-		evict_starve(c, job);
-		return WAIT;
-	}
+	enum verdict v = room(job, next - chunk, tasks);
+	if (v != READY)
+		return v;
 	struct fetch *f = fetch_begin(c, FETCH_REMOTE, chunk, next - chunk);
 	if (!f)
 		return FAIL;
@@ -329,8 +364,7 @@ static enum verdict need_present(struct job *job, uint64_t first, uint64_t end,
 			   (state & STATE_MASK) == MS_CHUNK_FAILED) {
 			v = fetch_run(job, i, end, &next, tasks);
 		} else if (state & FLAG_STALE) {
-			evict_starve(c, job); /* until its users are gone */
-			v = WAIT;
+			v = wait_stale(job, i, tasks);
 		} else {
 			struct fetch *f = fetch_find(c, i);
 			v = join(job, f);
@@ -377,10 +411,9 @@ static enum verdict need_for_write(struct job *job, struct ms_tasks *tasks)
 	job->piece = (stop < end ? stop : end) - offset;
 	if (!cover)
 		return READY;
-	if (!evict_room(c, next - first, tasks)) {
-		evict_starve(c, job);
-		return WAIT;
-	}
+	enum verdict v = room(job, next - first, tasks);
+	if (v != READY)
+		return v;
 	job->own = fetch_begin(c, FETCH_WRITE, first, next - first);
 	return job->own ? READY : FAIL;
 }
@@ -435,7 +468,8 @@ void job_advance(struct job *job, struct ms_tasks *tasks)
 		}
 		switch (need(job, tasks)) {
 		case FAIL:
-			job_finish(job, -ENOMEM, "cache", tasks);
+			job_finish(job, job->result ? job->result : -ENOMEM,
+				   job->result ? job->origin : "cache", tasks);
 			return;
 		case FULL:
 			job_finish(job, -ENOSPC, "cache", tasks);

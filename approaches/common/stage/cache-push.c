@@ -9,6 +9,7 @@
 #include "approaches/common/stage/cache-impl.h"
 #include "approaches/common/util/clock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -41,6 +42,10 @@ void mark_dirty(struct cache *c, uint64_t first, uint64_t count)
 					  MS_CHUNK_DIRTY);
 			c->dirty_chunks++;
 			c->waiting_chunks++;
+		} else if (kind_of(s) == MS_CHUNK_FETCHING) {
+			/* A front-end found it changed while giving it up. */
+			struct fetch *f = fetch_find(c, i);
+			f->revived = f->kind == FETCH_DISCARD;
 		}
 	}
 }
@@ -106,13 +111,13 @@ static void push_retry(struct ms_timer *timer)
 static void push_failed(struct cache *c, int result, const char *origin,
 			struct ms_tasks *tasks)
 {
-	unsigned doublings = c->push_failures < 10 ? c->push_failures : 10;
-	uint64_t wait = c->options.retry_ns << doublings;
-
 	c->push_errors++;
-	c->push_failures++;
+	/* What was in flight beside the first failure is the same attempt. */
 	if (c->push_held)
 		return;
+	c->push_failures++;
+	unsigned doublings = c->push_failures < 10 ? c->push_failures : 10;
+	uint64_t wait = c->options.retry_ns << (doublings - 1);
 	if (c->push_failures <= c->options.retries && !c->closing &&
 	    ms_timer_arm(&c->push_retry, ms_now_ns() + wait, push_retry) == 0) {
 		c->push_held = true;
@@ -122,10 +127,29 @@ static void push_failed(struct cache *c, int result, const char *origin,
 	/* Until somebody asks again: the chunks stay dirty. */
 	c->push_failures = 0;
 	c->push_budget = 0;
-	if (c->pass_active)
+	/* A pass that is at its sync has pushed all that it needed to. */
+	if (c->pass_active && !c->pass_syncing)
 		pass_end(c, result, origin, tasks);
 	if (c->limit_chunks)
 		evict_feed(c, tasks);
+}
+
+/* Free it if it has ended and nobody holds it. The lock is held. */
+static void push_release(struct push *p)
+{
+	struct cache *c = p->cache;
+
+	if (!p->ended || p->held)
+		return;
+	if (p->prev)
+		p->prev->next = p->next;
+	else
+		c->pushing = p->next;
+	if (p->next)
+		p->next->prev = p->prev;
+	free(p->bounce);
+	free(p);
+	cache_rest(c);
 }
 
 static void push_done(struct ms_io *io)
@@ -156,10 +180,22 @@ static void push_done(struct ms_io *io)
 	pass_check(c, &tasks);
 	if (c->starved)
 		evict_feed(c, &tasks);
-	cache_rest(c);
-	free(p->bounce);
-	free(p);
+	p->ended = true;
+	push_release(p);
 	cache_unlock(c, &tasks);
+}
+
+/* The lock is held, but not while the remote is asked. */
+static void push_cancel(struct push *p)
+{
+	struct cache *c = p->cache;
+
+	p->cancelled = true;
+	p->held++;
+	pthread_mutex_unlock(&c->lock);
+	ms_cancel(c->remote, &p->io);
+	pthread_mutex_lock(&c->lock);
+	p->held--;
 }
 
 static void push_write(struct push *p, void *buf)
@@ -173,7 +209,17 @@ static void push_write(struct push *p, void *buf)
 			       .buf = buf,
 			       .done = push_done,
 			       .user = p};
+	pthread_mutex_lock(&c->lock);
+	p->held++;
+	pthread_mutex_unlock(&c->lock);
 	ms_submit(c->remote, &p->io);
+	pthread_mutex_lock(&c->lock);
+	p->held--;
+	/* Close may have cancelled it before the remote knew of it. */
+	if (c->closing && !p->ended)
+		push_cancel(p);
+	push_release(p);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void push_was_read(struct ms_io *io)
@@ -269,6 +315,10 @@ static int push_begin(struct cache *c, uint64_t first, uint64_t count,
 	c->push_budget -= count < c->push_budget ? count : c->push_budget;
 	c->push_bytes += run_bytes(c, first, count);
 	c->busy++;
+	p->next = c->pushing;
+	if (c->pushing)
+		c->pushing->prev = p;
+	c->pushing = p;
 	ms_tasks_add(tasks, &p->task, push_submit);
 	return 0;
 }
@@ -278,7 +328,8 @@ void push_pump(struct cache *c, struct ms_tasks *tasks)
 	uint64_t first = 0;
 	uint64_t count = 0;
 
-	while (!c->push_held && c->push_bytes < PUSH_FLIGHT_BYTES &&
+	while (!c->closing && !c->push_held &&
+	       c->push_bytes < PUSH_FLIGHT_BYTES &&
 	       next_run(c, &first, &count)) {
 		int rc = push_begin(c, first, count, tasks);
 		if (rc) {
@@ -288,9 +339,32 @@ void push_pump(struct cache *c, struct ms_tasks *tasks)
 	}
 }
 
-void push_stop(struct cache *c)
+/* Close: cancel what is with the remote; begin nothing more. */
+void push_quiesce(struct cache *c)
 {
-	c->push_budget = 0;
+	struct push *p = c->pushing;
+
+	while (p) {
+		if (p->cancelled || p->ended) {
+			p = p->next;
+			continue;
+		}
+		push_cancel(p);
+		push_release(p);
+		p = c->pushing;
+	}
+	bool syncing = c->pass_syncing;
+	c->busy++; /* it stays while the lock is not held */
+	pthread_mutex_unlock(&c->lock);
+	if (syncing)
+		ms_cancel(c->remote, &c->sync_io);
+	bool ours = ms_timer_cancel(&c->push_retry);
+	pthread_mutex_lock(&c->lock);
+	if (ours) {
+		c->push_held = false;
+		cache_rest(c);
+	}
+	cache_rest(c);
 }
 
 /* --- flush passes
@@ -298,6 +372,7 @@ void push_stop(struct cache *c)
 
 static void mark_wanted(struct cache *c)
 {
+	assert(c->wanted == 0);
 	for (uint64_t i = 0; c->dirty_chunks && i < c->chunks; i++) {
 		unsigned k = kind_of(c->state[i]);
 		if (k != MS_CHUNK_DIRTY && k != MS_CHUNK_PUSHING)
@@ -315,16 +390,22 @@ static void turn_flag(struct cache *c, unsigned from, unsigned to)
 			chunk_set(c, i, (c->state[i] & ~from) | to);
 }
 
-/* The remote could not make these durable: they have to be pushed again. */
+/*
+ * The remote could not make what it got durable, and may have dropped it: push
+ * it again. That holds as well for what arrived after the sync was asked for,
+ * and for what is on its way: the remote may have had it before it failed.
+ */
 static void redirty_unsynced(struct cache *c)
 {
 	for (uint64_t i = 0; i < c->chunks; i++) {
 		uint8_t s = c->state[i];
-		if (!(s & FLAG_SYNCING))
+		if (!(s & (FLAG_SYNCING | FLAG_UNSYNCED)) &&
+		    kind_of(s) != MS_CHUNK_PUSHING)
 			continue;
-		chunk_set(c, i, s & ~(unsigned)FLAG_SYNCING);
+		chunk_set(c, i, s & ~(unsigned)(FLAG_SYNCING | FLAG_UNSYNCED));
 		mark_dirty(c, i, 1);
 	}
+	c->unsynced = 0;
 }
 
 static void remote_synced(struct ms_io *io)
@@ -347,7 +428,19 @@ static void remote_sync(struct ms_task *task)
 {
 	struct cache *c = ms_container_of(task, struct cache, sync_task);
 
+	pthread_mutex_lock(&c->lock);
+	c->busy++;
+	pthread_mutex_unlock(&c->lock);
 	ms_submit(c->remote, &c->sync_io);
+	pthread_mutex_lock(&c->lock);
+	/* Close may have cancelled it before the remote knew of it. */
+	bool cancel = c->closing && c->pass_syncing;
+	pthread_mutex_unlock(&c->lock);
+	if (cancel)
+		ms_cancel(c->remote, &c->sync_io);
+	pthread_mutex_lock(&c->lock);
+	cache_rest(c);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* The longest deadline among the jobs; 0 if one has none. */
@@ -369,8 +462,9 @@ static uint64_t pass_deadline(const struct cache *c)
 /* If every wanted chunk was pushed, go on to the remote's sync. */
 static void pass_check(struct cache *c, struct ms_tasks *tasks)
 {
-	if (!c->pass_active || c->wanted || c->sync_io.user)
+	if (!c->pass_active || c->wanted || c->pass_syncing || c->closing)
 		return;
+	c->pass_syncing = true;
 	turn_flag(c, FLAG_UNSYNCED, FLAG_SYNCING);
 	c->unsynced = 0;
 	c->sync_io = (struct ms_io){.op = MS_OP_SYNC,
@@ -393,16 +487,16 @@ static void pass_end(struct cache *c, int result, const char *origin,
 	}
 	c->pass_jobs = NULL;
 	c->pass_active = false;
-	c->sync_io.user = NULL;
+	c->pass_syncing = false;
 	while (job) {
 		struct job *next = job->queue_next;
 		job_finish(job, result, origin, tasks);
 		job_unref(job);
 		job = next;
 	}
-	if (c->starved)
-		evict_feed(c, tasks);
-	if (c->next_jobs || c->pass_wanted)
+	/* This may begin the next pass already. */
+	evict_after_pass(c, result, origin, tasks);
+	if (!c->pass_active && (c->next_jobs || c->pass_wanted))
 		pass_begin(c, tasks);
 }
 
@@ -416,6 +510,20 @@ static void pass_begin(struct cache *c, struct ms_tasks *tasks)
 	mark_wanted(c);
 	push_pump(c, tasks);
 	pass_check(c, tasks);
+}
+
+/* Close: jobs that ended while they were on the lists. */
+void pass_drop(struct cache *c)
+{
+	struct job **lists[] = {&c->pass_jobs, &c->next_jobs};
+
+	for (int i = 0; i < 2; i++) {
+		while (*lists[i]) {
+			struct job *job = *lists[i];
+			*lists[i] = job->queue_next;
+			job_unref(job);
+		}
+	}
 }
 
 void sync_join(struct cache *c, struct job *job, struct ms_tasks *tasks)

@@ -188,34 +188,21 @@ static void cache_stats(struct ms_backend *b, FILE *out)
 			      rows[i].value);
 }
 
-static struct fetch *find_cancellable(const struct cache *c)
-{
-	for (int i = 0; i < FETCH_BUCKETS; i++)
-		for (struct fetch *f = c->buckets[i]; f; f = f->next)
-			if (f->in_flight && !f->cancelled)
-				return f;
-	return NULL;
-}
-
 /* What is with a backend is cancelled and waited for; nothing is retried. */
 static void quiesce(struct cache *c)
 {
-	struct fetch *f = NULL;
+	struct ms_tasks tasks = {0};
 
 	pthread_mutex_lock(&c->lock);
 	c->closing = true;
-	push_stop(c);
-	while ((f = find_cancellable(c)) != NULL) {
-		f->cancelled = true;
-		f->held = true;
-		pthread_mutex_unlock(&c->lock);
-		ms_cancel(c->remote, &f->io);
-		pthread_mutex_lock(&c->lock);
-		fetch_release(f);
-	}
+	fetch_quiesce(c);
+	push_quiesce(c);
 	while (c->busy)
 		(void)pthread_cond_wait(&c->quiet, &c->lock);
-	pthread_mutex_unlock(&c->lock);
+	/* What is left on the lists has ended, by deadline or cancel. */
+	evict_feed(c, &tasks);
+	pass_drop(c);
+	cache_unlock(c, &tasks);
 }
 
 static void cache_free(struct cache *c)
