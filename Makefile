@@ -99,7 +99,7 @@ $(LIB_A): $(LIB_OBJ)
 $(LIB_SO): $(LIB_OBJ) approaches/libmemsync.map
 	@mkdir -p $(@D)
 	$(CC) -shared $(ALL_LDFLAGS) -Wl,-soname,libmemsync.so.$(SOVERSION) \
-		-Wl,--version-script=approaches/libmemsync.map -o $@ $(LIB_OBJ) $(PKG_LIBS)
+		-Wl,--version-script=approaches/libmemsync.map -o $@ $(LIB_OBJ) $(PKG_LIBS) -lm
 	@ln -sf $(@F) $(@D)/libmemsync.so.$(SOVERSION)
 	@ln -sf $(@F) $(@D)/libmemsync.so
 

@@ -42,6 +42,7 @@ static struct {
 	struct shown *file[FILES_MAX];
 	struct memsync_uffd *region; /* never closed: mappings may live on */
 	char path[PATH_MAX];	     /* canonical, "" if there is none */
+	const char *name;	     /* its last part, or NULL */
 } shim = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -103,8 +104,9 @@ static void start(void)
 {
 	const char *file = getenv("MEMSYNC_UFFD_FILE");
 
-	if (file && *file && getenv("MEMSYNC_UFFD"))
-		(void)canonical(file, shim.path);
+	if (file && *file && getenv("MEMSYNC_UFFD") &&
+	    canonical(file, shim.path) == 0)
+		shim.name = strrchr(shim.path, '/') + 1;
 	(void)pthread_atfork(NULL, NULL, in_child);
 }
 
@@ -117,8 +119,7 @@ static bool is_ours(const char *path)
 	/* The name first: most files differ there. */
 	const char *slash = path ? strrchr(path, '/') : NULL;
 	const char *name = slash ? slash + 1 : path;
-	bool same = shim.path[0] && name &&
-		    strcmp(name, strrchr(shim.path, '/') + 1) == 0 &&
+	bool same = shim.name && name && strcmp(name, shim.name) == 0 &&
 		    canonical(path, real) == 0 && strcmp(real, shim.path) == 0;
 	errno = saved;
 	return same;
@@ -147,7 +148,12 @@ static bool have_region(void)
 	pthread_mutex_unlock(&shim.lock);
 	if (region)
 		return true;
-	rc = memsync_uffd_connect(getenv("MEMSYNC_UFFD"), &region);
+	const char *service = getenv("MEMSYNC_UFFD");
+	if (!service) {
+		errno = EIO; /* it was there when the file was opened */
+		return false;
+	}
+	rc = memsync_uffd_connect(service, &region);
 	if (rc) {
 		(void)fprintf(stderr, "libmemsync-uffd: %s\n", memsync_error());
 		errno = EIO;
@@ -273,6 +279,16 @@ static int stat_ours(struct stat *st)
 	return 0;
 }
 
+/* mmap gives out what is read-only as a pointer that is not. */
+static char *region_bytes(void)
+{
+	const void *addr = memsync_uffd_addr(shim.region);
+	char *bytes = NULL;
+
+	memcpy(&bytes, &addr, sizeof(bytes));
+	return bytes;
+}
+
 /* A mapping is a part of the region itself: there is only one. */
 static void *map_ours(size_t length, int prot, int flags, off_t offset)
 {
@@ -290,8 +306,11 @@ static void *map_ours(size_t length, int prot, int flags, off_t offset)
 		errno = EINVAL;
 		return MAP_FAILED;
 	}
-	return (char *)(uintptr_t)memsync_uffd_addr(shim.region) + offset;
+	return region_bytes() + offset;
 }
+
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): the
+ * headers' own names are reserved. */
 
 /* --- what is stood in for
  * ------------------------------------------------------ */
@@ -384,8 +403,8 @@ EXPORT int munmap(void *addr, size_t length)
 {
 	if (shim.region &&
 	    (char *)addr >= (const char *)memsync_uffd_addr(shim.region) &&
-	    (char *)addr < (const char *)memsync_uffd_addr(shim.region) +
-				   memsync_uffd_size(shim.region))
+	    (const char *)addr < (const char *)memsync_uffd_addr(shim.region) +
+					 memsync_uffd_size(shim.region))
 		return 0; /* the region stays for the next one */
 	NEXT(munmap_fn *, "munmap")
 	return next(addr, length);
@@ -561,3 +580,4 @@ EXPORT int fxstat(int version, int fd, struct stat *st)
 }
 ALIAS(int, fxstat_64, "__fxstat64", "__fxstat", int version, int fd,
       struct stat *st)
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2016 # backquotes of Markdown, not of the shell
 # What --help lists, README.md and the manual page describe, and the other way
 # round, for each command of memsync-uffd.
 set -u

@@ -179,9 +179,12 @@ static void send_raw(int socket, const void *bytes, size_t n, const int *fds,
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(8 * sizeof(int))];
 	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)bytes, n};
+	char copy[64];
+	struct iovec iov = {copy, n};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
+	CHECK(n <= sizeof(copy));
+	memcpy(copy, bytes, n);
 	if (count) {
 		msg.msg_control = control.bytes;
 		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));

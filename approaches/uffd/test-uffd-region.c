@@ -157,10 +157,9 @@ static void random_workloads(void)
 		CHECK_EQ(memsync_uffd_open("pattern:size=3000001,seed=1", &o,
 					   &r),
 			 0);
-		struct ms_workload_target t = {
-			.addr = (void *)(uintptr_t)memsync_uffd_addr(r),
-			.fd = -1,
-			.size = memsync_uffd_size(r)};
+		struct ms_workload_target t = {.addr = r->addr,
+					       .fd = -1,
+					       .size = memsync_uffd_size(r)};
 		CHECK_EQ(ms_workload_run(&c, &t, &w), 0);
 		CHECK_STR(w.reason, "");
 		CHECK(w.verified);
@@ -240,10 +239,9 @@ static void a_wrong_source_is_found_out(void)
 		fake_init(&f, 100 * PAGE);
 		f.wrong_at = 77777;
 		CHECK_EQ(ms_uffd_region_open(&f.base, &o, &r), 0);
-		struct ms_workload_target t = {
-			.addr = (void *)(uintptr_t)memsync_uffd_addr(r),
-			.fd = -1,
-			.size = memsync_uffd_size(r)};
+		struct ms_workload_target t = {.addr = r->addr,
+					       .fd = -1,
+					       .size = memsync_uffd_size(r)};
 		CHECK_EQ(ms_workload_run(&c, &t, &w), 0);
 		CHECK_EQ(w.status, MS_STATUS_FAILED);
 		CHECK_HAS(w.reason, "offset 77777");
@@ -325,10 +323,7 @@ static void dropped_pages_come_back(void)
 			 0);
 		for (int i = 0; i < 3; i++) {
 			check_all(r, 1 << 20);
-			CHECK_EQ(
-				madvise((void *)(uintptr_t)memsync_uffd_addr(r),
-					1 << 20, MADV_DONTNEED),
-				0);
+			CHECK_EQ(madvise(r->addr, 1 << 20, MADV_DONTNEED), 0);
 		}
 		check_all(r, 1 << 20);
 		memsync_uffd_close(r);
@@ -366,7 +361,7 @@ static void it_is_read_only(void)
 	int null = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	CHECK(null >= 0);
 	/* A system call that would write into it says so. */
-	CHECK_EQ(read(null, (void *)(uintptr_t)memsync_uffd_addr(r), 10), -1);
+	CHECK_EQ(read(null, r->addr, 10), -1);
 	CHECK_EQ(errno, EFAULT);
 	CHECK_EQ(close(null), 0);
 	check_all(r, 4096);

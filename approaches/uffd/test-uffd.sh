@@ -131,7 +131,7 @@ if [ -z "${SAN:-}" ] && [ -e "$BIN/../lib/libmemsync-uffd.so" ] &&
 	head -c 1048699 /dev/urandom >file
 	sum=$(sha256sum <file)
 	for variant in thesis tuned; do
-		map=("$uffd" map --variant $variant --file shown "file:path=$TMP/file" --)
+		map=("$uffd" map --variant "$variant" --file shown "file:path=$TMP/file" --)
 		for command in "cat shown" "dd if=shown bs=1000 status=none" \
 			"dd if=shown bs=64K iflag=fullblock status=none" \
 			"head -c 5000000 $TMP/./shown" "tail -c +1 shown"; do

@@ -5,6 +5,7 @@
 #include "approaches/common/util/err.h"
 #include "approaches/common/workload/workload.h"
 #include "approaches/uffd/uffd-cmd.h"
+#include "approaches/uffd/uffd-region.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -118,8 +119,7 @@ static int measure(const struct config *c, const char *spec,
 		return rc;
 	}
 	struct ms_workload_target target = {
-		/* The mapping is read-only; so is what is done with it. */
-		.addr = (void *)(uintptr_t)memsync_uffd_addr(region),
+		.addr = region->addr, /* read-only, as is what is done */
 		.fd = -1,
 		.size = memsync_uffd_size(region),
 		.open_ns = ms_now_ns() - before,

@@ -28,6 +28,7 @@ struct uffd_cmd_engine {
 extern const char *const uffd_cmd_variants[];
 extern const char *const uffd_cmd_placements[];
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): fld is a member's name */
 #define UFFD_CMD_ENGINE_OPTIONS(st, fld)                                       \
 	MS_OPT_CHOICE(st, fld.variant, "variant", 'v', "tuned",                \
 		      uffd_cmd_variants, "engine"),                            \
@@ -51,6 +52,7 @@ extern const char *const uffd_cmd_placements[];
 			    "tuned: keep the local copy in small pages"),      \
 		MS_OPT_DURATION(st, fld.deadline, "deadline", 0, "120s",       \
 				"time for a fault, then SIGBUS")
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* As the library takes them. */
 struct memsync_uffd_options

@@ -95,11 +95,10 @@ union control {
 	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
 };
 
-static int send_message(int socket, const struct message *m)
+static int send_message(int socket, struct message *m)
 {
 	union control control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)m->bytes,
-			    .iov_len = MESSAGE_BYTES};
+	struct iovec iov = {.iov_base = m->bytes, .iov_len = MESSAGE_BYTES};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n = 0;
 

@@ -216,8 +216,10 @@ int ms_uffd_cover(int fd, uint64_t start, uint64_t length)
 	if (empty < 0)
 		return -errno;
 	/* Beyond the end of a file every access is a SIGBUS. */
-	void *at = mmap((void *)(uintptr_t)start, length, PROT_READ,
-			MAP_SHARED | MAP_FIXED, empty, 0);
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): addresses of the kernel */
+	void *place = (void *)(uintptr_t)start;
+	void *at = mmap(place, length, PROT_READ, MAP_SHARED | MAP_FIXED, empty,
+			0);
 	if (at == MAP_FAILED)
 		rc = -errno;
 	(void)close(empty);

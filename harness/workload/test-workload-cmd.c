@@ -16,12 +16,14 @@ static char folder[256];
 
 static int run(const char *const *args)
 {
-	char *argv[16] = {NULL};
-	int argc = 0;
+	char text[16][320] = {"workload"};
+	char *argv[17] = {text[0]};
+	int argc = 1;
 
-	argv[argc++] = (char *)(uintptr_t) "workload";
-	for (; *args && argc < 15; args++)
-		argv[argc++] = (char *)(uintptr_t)*args;
+	for (; *args && argc < 16; args++, argc++) {
+		(void)snprintf(text[argc], sizeof(text[0]), "%s", *args);
+		argv[argc] = text[argc];
+	}
 	return cmd_workload(argc, argv);
 }
 #define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})

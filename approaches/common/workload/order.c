@@ -2,6 +2,7 @@
 /* Orders of access; see order.h. */
 #include "approaches/common/workload/order.h"
 
+#include <assert.h>
 #include <math.h>
 
 enum {
@@ -29,6 +30,7 @@ static uint64_t feistel(const struct ms_order *o, uint64_t pass, uint64_t x)
 /* The bijection, walked until it lands inside: at most 4 steps on average. */
 static uint64_t permute(const struct ms_order *o, uint64_t i)
 {
+	assert(o->blocks > 0);
 	uint64_t pass = i / o->blocks;
 	uint64_t x = i % o->blocks;
 

@@ -62,6 +62,7 @@ extern const char *const ms_workload_kinds[];
 extern const char *const ms_workload_accesses[];
 extern const char *const ms_workload_verifies[];
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): fld is a member's name */
 #define MS_WORKLOAD_OPTIONS(st, fld)                                           \
 	MS_OPT_CHOICE(st, fld.kind, "workload", 'w', "seq-read",               \
 		      ms_workload_kinds, "what to do with the region"),        \
@@ -99,6 +100,7 @@ extern const char *const ms_workload_verifies[];
 		MS_OPT_STRING(                                                 \
 			st, fld.reference, "reference", 0, NULL, "FILE",       \
 			"the region holds the bytes of this file instead")
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* What is accessed. */
 struct ms_workload_target {
