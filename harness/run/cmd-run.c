@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `memsync-bench run`: measure a set, figures, or a cell of one's own. */
+#include "approaches/common/util/err.h"
+#include "approaches/common/util/opt.h"
+#include "harness/cmd.h"
+#include "harness/run/custom.h"
+#include "harness/run/session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRAM	    "memsync-bench run"
+#define FIGURES_MAX 64
+
+struct config {
+	int set;
+	char *figure;
+	struct custom custom;
+	char *result;
+	char *results;
+	int placement;
+	int where;
+	uint64_t order_seed;
+	bool plan;
+};
+
+/* A VM is a place of its own, which this version has not. */
+static const char *const places[] = {"native", "auto", NULL};
+
+static const struct ms_opt options[] = {
+	MS_OPT_CHOICE(struct config, set, "set", 's', "quick", experiment_sets,
+		      "figures and sizes"),
+	MS_OPT_STRING(struct config, figure, "figure", 'f', NULL, "NAME",
+		      "this figure only; can be given several times"),
+	CUSTOM_OPTIONS(struct config, custom),
+	MS_OPT_STRING(struct config, result, "result", 0, NULL, "DIR",
+		      "result folder, made or gone on in; default: the newest "
+		      "unfinished one of the same plan, or a new one"),
+	MS_OPT_STRING(struct config, results, "results", 0, "results", "DIR",
+		      "where result folders are made"),
+	MS_OPT_CHOICE(struct config, placement, "placement", 0, "split",
+		      placement_modes, "processors of the sides"),
+	MS_OPT_CHOICE(struct config, where, "where", 0, "auto", places,
+		      "where it runs; there is native only"),
+	MS_OPT_UINT(struct config, order_seed, "order-seed", 0, "1", 0, 0,
+		    "seed of the order of the runs"),
+	MS_OPT_FLAG(struct config, plan, "plan", 0,
+		    "print the runs in their order and exit"),
+	MS_OPT_END};
+
+static const struct ms_opt_command command = {
+	.program = PROGRAM,
+	.synopsis = "[--set NAME] [--figure NAME]... | --approach NAME "
+		    "[OPTIONS]",
+	.summary = "Measure, with every run verified, into a result folder",
+	.epilogue =
+		"With --approach the cell is described by the options; else "
+		"the figures come from\nthe files that `memsync-bench list` "
+		"shows. A run that was interrupted is gone on\nwith by the "
+		"same command.",
+	.table = options,
+};
+
+/*
+ * Join repeated --figure into one with commas, as an option is stored once.
+ * `joined` has room for all arguments. Returns the new argc.
+ */
+static int join_figures(int argc, char **argv, char **out, char *joined)
+{
+	int n = 0;
+	bool literal = false;
+
+	(void)strcpy(joined, "--figure=");
+	for (int i = 0; i < argc; i++) {
+		const char *value = NULL;
+
+		if (!strcmp(argv[i], "--"))
+			literal = true;
+		if (!literal && !strncmp(argv[i], "--figure=", 9))
+			value = argv[i] + 9;
+		else if (!literal && i + 1 < argc &&
+			 (!strcmp(argv[i], "--figure") ||
+			  !strcmp(argv[i], "-f")))
+			value = argv[++i];
+		if (!value) {
+			out[n++] = argv[i];
+			continue;
+		}
+		if (joined[9])
+			(void)strcat(joined, ",");
+		(void)strcat(joined, value);
+	}
+	if (joined[9]) {
+		memmove(out + 2, out + 1, (size_t)(n - 1) * sizeof(*out));
+		out[1] = joined;
+		n++;
+	}
+	out[n] = NULL;
+	return n;
+}
+
+/* Split in place; the list is static and valid until the next call. */
+static const char *const *split(char *text)
+{
+	static const char *list[FIGURES_MAX + 1];
+	size_t n = 0;
+	char *save = NULL;
+
+	for (char *one = text ? strtok_r(text, ",", &save) : NULL;
+	     one && n < FIGURES_MAX; one = strtok_r(NULL, ",", &save))
+		list[n++] = one;
+	list[n] = NULL;
+	return list;
+}
+
+static void print_plan(const struct experiments *e, uint64_t seed)
+{
+	struct plan plan;
+
+	if (plan_make(e, seed, &plan))
+		return;
+	for (size_t i = 0; i < plan.n; i++) {
+		const struct plan_run *r = &plan.runs[i];
+		const struct cell *c = r->cell;
+
+		(void)printf("%s\t%s\t%s\t", c->e->name, c->s->approach,
+			     c->s->variant ? c->s->variant : "-");
+		if (c->link)
+			(void)printf("%g ms\t", c->link->rtt_ms);
+		else
+			(void)printf("local\t");
+		(void)printf("%s%u\n", r->warmup ? "warm-up " : "",
+			     (unsigned)r->repetition);
+	}
+	plan_release(&plan);
+}
+
+static int load(struct config *c, struct experiments *e, struct approaches *a)
+{
+	char dir[PATH_MAX];
+	int err = harness_folder("approaches", dir, sizeof(dir));
+
+	if (!err)
+		err = approaches_load(dir, a);
+	if (err)
+		return err;
+	if (c->custom.approach) {
+		if (c->figure)
+			return ms_err(-EINVAL, "--figure and --approach are "
+					       "two different ways to say what "
+					       "is measured");
+		return custom_make(&c->custom, e);
+	}
+	err = harness_folder("experiments", dir, sizeof(dir));
+	return err ? err
+		   : experiments_load(dir, experiment_sets[c->set],
+				      split(c->figure), e);
+}
+
+static int run(struct config *c, int argc, char **argv)
+{
+	struct experiments e = {0};
+	struct approaches a = {0};
+	char *dir = NULL;
+	int code = 0;
+	int err = load(c, &e, &a);
+	const struct session s = {
+		.experiments = &e,
+		.approaches = &a,
+		.set = c->custom.approach ? "custom" : experiment_sets[c->set],
+		.results = c->results,
+		.dir = c->result,
+		.placement = (enum placement_mode)c->placement,
+		.order_seed = c->order_seed,
+		.argc = argc,
+		.argv = argv};
+
+	if (err) {
+		(void)fprintf(stderr, PROGRAM ": %s\n", ms_err_text());
+		code = err == -EINVAL ? 2 : 1;
+	} else if (c->plan) {
+		print_plan(&e, c->order_seed);
+	} else {
+		code = session_run(&s, &dir);
+		if (dir)
+			(void)printf("result: %s\n", dir);
+	}
+	free(dir);
+	experiments_release(&e);
+	approaches_release(&a);
+	return code;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct config c = {0};
+	struct ms_opt_result parsed = {0};
+	size_t room = 16;
+	char *joined = NULL;
+	char **list = calloc((size_t)argc + 3, sizeof(*list));
+	int code = 0;
+	int rc;
+
+	for (int i = 0; i < argc; i++)
+		room += strlen(argv[i]) + 1;
+	joined = calloc(1, room);
+	if (!list || !joined) {
+		(void)fprintf(stderr, PROGRAM ": out of memory\n");
+		free(list);
+		free(joined);
+		return 1;
+	}
+	rc = ms_opt_parse(&command, &c, join_figures(argc, argv, list, joined),
+			  list, &parsed);
+	if (rc)
+		code = rc > 0 ? 0 : 2;
+	else if (parsed.dump_config)
+		ms_opt_dump(options, &c, stdout);
+	else
+		code = run(&c, argc, argv);
+	ms_opt_release(options, &c);
+	free(list);
+	free(joined);
+	return code;
+}
