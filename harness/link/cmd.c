@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `memsync-bench link`: which of its commands, and `profiles` itself. */
-#include "harness/link/cmd.h"
+#include "harness/cmd.h"
 
 #include <errno.h>
 #include <stdio.h>

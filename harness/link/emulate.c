@@ -64,9 +64,8 @@ static void deliver(struct emulate *e, unsigned host)
 {
 	uint64_t early = e->dense ? TICK_NS / 2 : 0;
 	struct line *l = &e->lines[host];
-	struct segment_run run;
+	struct segment_run run = {.iov_count = 0};
 
-	run.iov_count = 0;
 	for (int i = 0; i < DELIVER_BATCH; i++) {
 		uint64_t now = ms_now_ns();
 		ssize_t n;

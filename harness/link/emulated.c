@@ -123,8 +123,8 @@ static int start(struct link *l)
 
 /*
  * What the path costs besides the delay asked for: the emulator's wake-up,
- * reading, writing, and the probe's own wake-ups, as any program has them.
- * Half of it is taken off each direction.
+ * reading, writing, and the kernel's work up to the arrival. Half of it is
+ * taken off each direction.
  */
 static int calibrate(struct link *l)
 {
@@ -134,8 +134,8 @@ static int calibrate(struct link *l)
 
 	if (r)
 		return ms_err_add(r, "calibration");
-	/* the lower quartile: what else runs just now is not to be hidden */
-	base = reading.rtt_ms_p25 * 1e6 - (double)CALIBRATE_RTT_NS;
+
+	base = reading.rtt_ms_p50 * 1e6 - (double)CALIBRATE_RTT_NS;
 	l->base_rtt_ns = base > 0 ? (uint64_t)base : 0;
 	l->compensate_ns = l->base_rtt_ns / 2;
 	return 0;

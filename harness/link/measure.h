@@ -13,7 +13,7 @@
 #include "harness/link/link.h"
 
 /* IPv4 packet size of an RTT or loss probe. */
-#define LINK_PROBE_BYTES 48
+#define LINK_PROBE_BYTES 52
 
 /* What was measured; what was not is 0 (a count of 0 says so). */
 struct link_reading {
@@ -22,7 +22,6 @@ struct link_reading {
 	double rtt_span_s; /* from the first probe to the last */
 	double rtt_ms_min;
 	double rtt_ms_p05;
-	double rtt_ms_p25;
 	double rtt_ms_p50;
 	double rtt_ms_p95;
 	double rtt_ms_p99;

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #include "approaches/common/util/clock.h"
-#include "harness/link/cmd.h"
+#include "harness/cmd.h"
 #include "harness/link/measure.h"
 #include "harness/link/test-live.h"
 
