@@ -74,7 +74,7 @@ static int send_one(struct world *w, uint32_t payload)
 static void take_one(struct world *w, uint32_t payload_of(uint32_t))
 {
 	static uint8_t buf[SEGMENT_PACKET_MAX];
-	struct segment_run run;
+	struct segment_run run = {.iov_count = 0};
 	uint32_t payload = payload_of(w->out);
 	uint32_t skipped = w->at * 1460;
 	size_t n = 0;
@@ -165,7 +165,7 @@ static uint32_t big_payload(uint32_t number)
 /* Segments that arrive within the window go together, the rest does not. */
 static void coalescing(void)
 {
-	struct segment_run run;
+	struct segment_run run = {.iov_count = 0};
 	unsigned runs = 0;
 	struct world w;
 

@@ -209,7 +209,7 @@ static void every_split(const struct sample *s)
 	static struct cut whole;
 	static struct cut part;
 	struct segment_packet p;
-	struct segment_run run;
+	struct segment_run run = {.iov_count = 0};
 	uint32_t bytes = build(s, packet);
 
 	CHECK_EQ(segment_parse(packet, bytes, &p), 0);
@@ -308,7 +308,7 @@ static void plain_packets(void)
 	struct sample s = {.payload = 100, .gso = 1448, .flags = ACK};
 	uint32_t bytes = build(&s, packet);
 	struct segment_packet p;
-	struct segment_run run;
+	struct segment_run run = {.iov_count = 0};
 
 	CHECK_EQ(segment_parse(packet, bytes, &p), 0);
 	CHECK_EQ(p.segments, 1);
