@@ -46,7 +46,8 @@ struct ms_uffd_engine {
 	/* Background pull. Lock order: pull_lock, lock. */
 	pthread_t worker[WORKERS_MAX];
 	unsigned workers;
-	pthread_mutex_t pull_lock; /* cursor */
+	pthread_mutex_t pull_lock; /* cursor, pulls */
+	unsigned pulls;		   /* requests made while they grow */
 	uint64_t cursor;	   /* next page to look at */
 	_Atomic uint64_t demand;   /* a fault wants the pull to go on here;
 				      UINT64_MAX: no */

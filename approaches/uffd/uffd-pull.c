@@ -11,6 +11,7 @@
 
 enum {
 	PULL_ERRORS_MAX = 6, /* in a row; then only faults try on */
+	RAMP = 4,	     /* requests of a size before it doubles */
 };
 #define RETRY_NS (100 * MS_NS_PER_MS)
 
@@ -59,13 +60,30 @@ static bool may_go_on(struct ms_uffd_engine *e)
 	return go;
 }
 
+/*
+ * Pages of the next request: from one page on, as a program that starts at the
+ * beginning waits for them, and TCP sends few bytes in its first round trip.
+ * Called with pull_lock.
+ */
+static uint64_t next_span(struct ms_uffd_engine *e)
+{
+	const struct memsync_uffd_options *o = &e->config.options;
+	uint64_t bytes = MS_UFFD_PAGE;
+
+	for (unsigned n = e->pulls / RAMP; n && bytes < o->span_bytes; n--)
+		bytes *= 2;
+	if (bytes < o->span_bytes)
+		e->pulls++;
+	return bytes / MS_UFFD_PAGE;
+}
+
 /* Claim the next run. Returns its length, 0 when all is claimed or local. */
 static uint64_t next_run(struct ms_uffd_engine *e, uint64_t *ret_first)
 {
-	uint64_t span = e->config.options.span_bytes / MS_UFFD_PAGE;
 	uint64_t count = 0;
 
 	pthread_mutex_lock(&e->pull_lock);
+	uint64_t span = next_span(e);
 	uint64_t demand = atomic_exchange(&e->demand, UINT64_MAX);
 	if (demand < e->pages)
 		e->cursor = demand;
