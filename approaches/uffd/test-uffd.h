@@ -71,8 +71,6 @@ static inline void fake_submit(struct ms_backend *b, struct ms_io *io)
 		ms_done(io, 0, NULL);
 		return;
 	}
-	f->reads++;
-	f->bytes += io->length;
 	pthread_mutex_lock(&f->lock);
 	bool keep = f->keep;
 	if (keep) {
@@ -81,6 +79,8 @@ static inline void fake_submit(struct ms_backend *b, struct ms_io *io)
 		f->kept_count++;
 	}
 	pthread_mutex_unlock(&f->lock);
+	f->reads++;
+	f->bytes += io->length;
 	if (!keep)
 		fake_answer(f, io);
 }
