@@ -179,8 +179,10 @@ bool ms_timer_cancel(struct ms_timer *timer)
 	while (t.running == timer && !pthread_equal(pthread_self(), t.thread))
 		(void)pthread_cond_wait(&t.idle, &t.lock);
 	/* The callback may have armed it again while we waited. */
-	if (timer->slot && !pthread_equal(pthread_self(), t.thread))
+	if (timer->slot && !pthread_equal(pthread_self(), t.thread)) {
 		heap_remove(timer);
+		armed = true;
+	}
 	pthread_mutex_unlock(&t.lock);
 	return armed;
 }

@@ -31,7 +31,7 @@ int ms_timer_arm(struct ms_timer *timer, uint64_t when_ns, ms_timer_fn *fn)
 
 /*
  * Disarm. When it returns the callback is not running and will not run, unless
- * it is called from the callback itself. True if the timer had been armed.
+ * it is called from the callback itself. True if a call was prevented.
  * Must not be called with a lock held that the callback takes.
  */
 bool ms_timer_cancel(struct ms_timer *timer) __attribute__((nonnull));
