@@ -3,6 +3,7 @@
 #include "approaches/common/util/err.h"
 #include "approaches/common/util/opt.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -84,8 +85,15 @@ static const struct ms_opt *entry(const struct parser *p, int value)
 
 static int usage_error(const struct parser *p, const char *text)
 {
+	char line[600];
+
+	/* One line, whatever was typed. */
+	(void)snprintf(line, sizeof(line), "%s", text);
+	for (char *c = line; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			*c = '?';
 	(void)fprintf(stderr, "%s: %s (see --help)\n", p->command->program,
-		      text);
+		      line);
 	return -EINVAL;
 }
 

@@ -19,7 +19,9 @@ int ms_parse_uint(const char *text, uint64_t *ret)
 	if (text[0] < '0' || text[0] > '9')
 		return -EINVAL;
 	errno = 0;
-	uint64_t value = strtoull(text, &end, 0);
+	/* Decimal, or hexadecimal with 0x; a leading 0 does not mean octal. */
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	uint64_t value = strtoull(text, &end, hex ? 16 : 10);
 	if (errno || *end)
 		return -EINVAL;
 	*ret = value;
@@ -51,7 +53,8 @@ static int parse_scaled(const char *text, const struct suffix *list,
 {
 	char *end = NULL;
 
-	if (text[0] < '0' || text[0] > '9')
+	/* strtod would take an exponent. */
+	if (text[0] < '0' || text[0] > '9' || strpbrk(text, "eE"))
 		return -EINVAL;
 	errno = 0;
 	uint64_t whole = strtoull(text, &end, 10);
@@ -64,7 +67,9 @@ static int parse_scaled(const char *text, const struct suffix *list,
 	for (; list->text; list++) {
 		if (strcasecmp(end, list->text) != 0)
 			continue;
-		if (!fraction && list->factor == 1) {
+		if (list->factor == 1) {
+			if (fraction)
+				return -EINVAL;
 			*ret = whole;
 			return 0;
 		}
@@ -136,6 +141,17 @@ static void format_duration(uint64_t ns, char *buf, size_t size)
 	(void)snprintf(buf, size, "%" PRIu64 "ns", ns);
 }
 
+/* As short as it can be and still give the same number back. */
+static void format_real(double number, char *buf, size_t size)
+{
+	for (int digits = 6; digits <= 17; digits++) {
+		(void)snprintf(buf, size, "%.*g", digits, number);
+		double back = strtod(buf, NULL);
+		if (memcmp(&back, &number, sizeof(back)) == 0)
+			return;
+	}
+}
+
 const struct ms_opt *ms_opt_find(const struct ms_opt *table, const char *name)
 {
 	for (; table && table->type != MS_OPT_T_END; table++)
@@ -149,7 +165,10 @@ static int out_of_range(const struct ms_opt *opt, const char *value)
 	char low[32];
 	char high[32];
 
-	if (opt->type == MS_OPT_T_SIZE) {
+	if (opt->type == MS_OPT_T_DURATION) {
+		format_duration((uint64_t)opt->min, low, sizeof(low));
+		format_duration((uint64_t)opt->max, high, sizeof(high));
+	} else if (opt->type == MS_OPT_T_SIZE) {
 		ms_format_size((uint64_t)opt->min, low, sizeof(low));
 		if (opt->max >= 0x1p63)
 			(void)snprintf(high, sizeof(high), "no limit");
@@ -330,7 +349,7 @@ void ms_opt_format(const struct ms_opt *opt, const void *config, char *buf,
 		format_duration(*(const uint64_t *)field, buf, size);
 		break;
 	case MS_OPT_T_REAL:
-		(void)snprintf(buf, size, "%g", *(const double *)field);
+		format_real(*(const double *)field, buf, size);
 		break;
 	case MS_OPT_T_STRING:
 		text = *(char *const *)field;
@@ -354,7 +373,12 @@ void ms_opt_dump(const struct ms_opt *table, const void *config, FILE *out)
 		if (table->type == MS_OPT_T_BACKEND)
 			continue;
 		ms_opt_format(table, config, value, sizeof(value));
-		(void)fprintf(out, "%s=%s\n", table->name, value);
+		const char *text = value;
+		/* A string of any length, a spec for example, is not cut. */
+		if (table->type == MS_OPT_T_STRING)
+			text = *(char *const *)((const char *)config +
+						table->offset);
+		(void)fprintf(out, "%s=%s\n", table->name, text ? text : "");
 	}
 }
 
