@@ -29,6 +29,7 @@ expect() {
 start() {
 	local name=$1
 	shift
+	: >"$name.out" # or what an earlier one wrote could be read
 	"$@" >"$name.out" 2>"$name.err" &
 	pid=$!
 	pids+=("$pid")
