@@ -29,6 +29,9 @@
 extern "C" {
 #endif
 
+/* The library is built with everything hidden but this. */
+#pragma GCC visibility push(default)
+
 struct ms_backend;
 struct ms_io;
 
@@ -277,6 +280,8 @@ int ms_open(const char *spec, struct ms_backend **ret)
 
 /* The text of the last error of this thread. Never NULL. */
 const char *memsync_error(void);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

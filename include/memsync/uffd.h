@@ -27,6 +27,9 @@
 extern "C" {
 #endif
 
+/* The library is built with everything hidden but this. */
+#pragma GCC visibility push(default)
+
 struct memsync_uffd;
 
 enum memsync_uffd_variant {
@@ -111,6 +114,8 @@ void memsync_uffd_get_stats(const struct memsync_uffd *region,
 
 /* Unmap and end everything. No thread may access it any more. NULL is legal. */
 void memsync_uffd_close(struct memsync_uffd *region);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }
