@@ -66,6 +66,7 @@ static void bury(struct remote_conn *c)
 	}
 	if (r->open_count == 0)
 		session_lost(r, c->error);
+	pthread_cond_broadcast(&r->changed);
 }
 
 static void bury_broken(struct remote *r)

@@ -15,7 +15,13 @@ enum {
 	SLOTS_FIRST = 64,
 	/* Below this a request costs more than the bytes it brings. */
 	PIECE_MIN = 64 << 10,
-	PIECES_PER_CONNECTION = 2,
+	PIECES_PER_CONNECTION = 3,
+	/*
+	 * Where the round trip is short, slow start costs nothing, and few
+	 * connections recover from a loss faster than many with little each.
+	 */
+	CONNECTIONS_NEAR = 4,
+	NEAR_US = 1000,
 };
 
 /* --- pieces
@@ -298,6 +304,17 @@ static enum ms_proto_op wire_op(enum ms_op op)
 	abort();
 }
 
+/* Connections over which to spread bulk. */
+static unsigned spread(const struct remote *r)
+{
+	bool near = r->window.rtt_min_ns &&
+		    r->window.rtt_min_ns < NEAR_US * MS_NS_PER_US;
+
+	if (near && r->open_count > CONNECTIONS_NEAR)
+		return CONNECTIONS_NEAR;
+	return r->open_count ? r->open_count : 1;
+}
+
 /* Bytes of the next piece: small enough to keep all connections busy. */
 static uint64_t piece_length(const struct remote *r,
 			     const struct remote_job *job)
@@ -305,10 +322,10 @@ static uint64_t piece_length(const struct remote *r,
 	uint64_t left = job->io->length - job->cursor;
 	uint64_t grain = r->base.block > 4096 ? r->base.block : 4096;
 	uint64_t most = r->welcome.request_max;
-	unsigned lanes = r->open_count ? r->open_count : 1;
-	uint64_t n = r->window.fixed
-			     ? r->window.fixed
-			     : r->window.size / (lanes * PIECES_PER_CONNECTION);
+	uint64_t n =
+		r->window.fixed
+			? r->window.fixed
+			: r->window.size / (spread(r) * PIECES_PER_CONNECTION);
 
 	if (n < PIECE_MIN && !r->window.fixed)
 		n = PIECE_MIN;
@@ -331,16 +348,18 @@ static bool usable(const struct remote *r, const struct remote_conn *c)
 static struct remote_conn *pick(struct remote *r, bool urgent)
 {
 	struct remote_conn *best = NULL;
+	unsigned left = spread(r);
 
 	if (urgent && usable(r, &r->conns[0]))
 		return &r->conns[0];
-	for (unsigned i = 0; i < r->conn_count; i++) {
+	for (unsigned i = 0; i < r->conn_count && left; i++) {
 		struct remote_conn *c = &r->conns[i];
 		if (!usable(r, c))
 			continue;
 		/* The urgent lane carries bulk only when nothing else can. */
 		if (c->lane == MS_LANE_URGENT && r->open_count > 1)
 			continue;
+		left--;
 		if (!best || c->outstanding < best->outstanding ||
 		    (c->outstanding == best->outstanding &&
 		     c->piece_count < best->piece_count))

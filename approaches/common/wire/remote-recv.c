@@ -50,10 +50,10 @@ static int welcomed(struct remote_conn *c, const struct ms_welcome *w)
 		r->base.block = w->block;
 		ms_size_set(&r->base, w->size);
 		r->up = true;
-		pthread_cond_broadcast(&r->changed);
 		r->ping_next_ns = 0;
 	}
 	c->state = REMOTE_READY;
+	pthread_cond_broadcast(&r->changed);
 	if (r->transport->tune)
 		r->transport->tune(c->stream, c->lane, r->dead_ns);
 	return 0;

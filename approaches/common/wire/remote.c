@@ -327,15 +327,45 @@ static int start_all(struct remote *r, const struct ms_address *address,
 	return rc ? ms_err(rc, "remote: a thread") : 0;
 }
 
-/* Wait until the first connection is welcome, or none can be any more. */
+/* With the lock held: connections that may still become usable. */
+static bool some_pending(const struct remote *r)
+{
+	for (unsigned i = 0; i < r->conn_count; i++)
+		if (r->conns[i].state == REMOTE_CONNECTING ||
+		    r->conns[i].state == REMOTE_GREETING)
+			return true;
+	return false;
+}
+
+/*
+ * The connections began together, so the others are welcome soon after the
+ * first. To begin with all of them is worth an eighth of the time until then:
+ * what is asked for over one connection arrives as slowly as one begins.
+ */
+static void await_others(struct remote *r, uint64_t start)
+{
+	uint64_t now = ms_now_ns();
+	struct timespec until;
+
+	until = ms_timespec(now + (now - start) / 8 + MS_NS_PER_MS);
+	while (some_pending(r) && !r->dead)
+		if (pthread_cond_clockwait(&r->changed, &r->lock,
+					   CLOCK_MONOTONIC, &until))
+			break;
+}
+
+/* Wait until connections are welcome, or none can be any more. */
 static int await_welcome(struct remote *r, const char *uri)
 {
 	int rc = 0;
+	uint64_t start = ms_now_ns();
 
 	pthread_mutex_lock(&r->lock);
 	while (!r->up && !r->dead)
 		pthread_cond_wait(&r->changed, &r->lock);
-	if (!r->up) {
+	if (r->up) {
+		await_others(r, start);
+	} else {
 		rc = r->dead;
 		if (r->dead_text[0])
 			(void)ms_err(rc, "remote: %s: the server says: %s", uri,

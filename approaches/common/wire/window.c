@@ -92,6 +92,19 @@ static void note_rate(struct ms_window *w, uint64_t rate)
 		w->rate = max_u64(w->rate, w->rates[i]);
 }
 
+/*
+ * Three times what the last round trip brought: ahead of TCP's slow start,
+ * which doubles, but not by so much that its overshoot fills the link's queue
+ * with what was asked for long ago.
+ */
+static void start_up(struct ms_window *w)
+{
+	uint64_t size = 3 * bytes_in(w, w->rtt_min_ns + QUEUE_NS);
+
+	if (size > w->size)
+		w->size = min_u64(size, WINDOW_MAX);
+}
+
 static void follow(struct ms_window *w, bool queued, uint64_t now_ns)
 {
 	uint64_t span = w->rtt_min_ns + tolerated_queue(w);
@@ -133,8 +146,10 @@ static void end_round(struct ms_window *w, uint64_t now_ns)
 
 	note_rate(w, (uint64_t)((double)w->round_delivered * 1e9 /
 				(double)elapsed));
-	if (w->startup)
+	if (w->startup) {
+		start_up(w);
 		check_flat(w, before);
+	}
 	follow(w, queued, now_ns);
 	w->round_start_ns = now_ns;
 	w->round_delivered = 0;
@@ -148,12 +163,6 @@ void ms_window_delivered(struct ms_window *w, uint64_t n, uint64_t now_ns)
 	if (w->fixed)
 		return;
 	w->round_delivered += n;
-	/*
-	 * Two bytes more for each that arrives: threefold in a round trip,
-	 * which stays ahead of TCP's slow start, twofold.
-	 */
-	if (w->startup)
-		w->size = min_u64(w->size + 2 * n, WINDOW_MAX);
 	if (now_ns - w->round_start_ns >= max_u64(w->rtt_ns, ROUND_MIN_NS))
 		end_round(w, now_ns);
 }
