@@ -108,9 +108,11 @@ static int measure(const struct config *c, const char *spec,
 	struct memsync_uffd *region = NULL;
 	struct memsync_uffd_stats stats;
 	struct ms_workload_result w = {0};
+	int rc = ms_workload_pretouch(&c->workload);
 	uint64_t before = ms_now_ns();
-	int rc = memsync_uffd_open(spec, &o, &region);
 
+	if (rc == 0)
+		rc = memsync_uffd_open(spec, &o, &region);
 	if (rc) {
 		ms_result_fail(r,
 			       rc == -EPERM || rc == -ENOSYS ? MS_STATUS_SKIPPED

@@ -163,7 +163,6 @@ static int open_place(const struct config *c, struct place *p,
 {
 	int rc = 0;
 
-	p->target.fd = -1;
 	if (c->on == ON_MEMORY)
 		rc = open_memory(c, p);
 	else if (c->on == ON_DISK)
@@ -189,8 +188,11 @@ static int measure(const struct config *c, struct ms_result *r)
 {
 	struct place p = {0};
 	struct ms_workload_result w = {0};
-	int rc = open_place(c, &p, r);
+	int rc = ms_workload_pretouch(&c->workload);
 
+	p.target.fd = -1;
+	if (rc == 0)
+		rc = open_place(c, &p, r);
 	if (rc == 0)
 		rc = ms_workload_run(&c->workload, &p.target, &w);
 	if (rc == 0) {

@@ -72,6 +72,9 @@ static void describe(const struct ms_workload_config *c,
 	if (from->blocks_written)
 		ms_result_param(to, "blocks_written", "%" PRIu64,
 				from->blocks_written);
+	if (c->pretouch_bytes)
+		ms_result_param(to, "pretouch_bytes", "%" PRIu64,
+				c->pretouch_bytes);
 	if (c->time_limit_ns)
 		ms_result_param(to, "time_limit_ms", "%" PRIu64,
 				c->time_limit_ns / MS_NS_PER_MS);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 const char *const ms_workload_kinds[] = {
@@ -305,6 +306,25 @@ out:
 		ret->hist = NULL;
 	}
 	return rc;
+}
+
+int ms_workload_pretouch(const struct ms_workload_config *config)
+{
+	uint64_t bytes = config->pretouch_bytes;
+
+	if (!bytes)
+		return 0;
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (at == MAP_FAILED)
+		return ms_err(-ENOMEM, "touch %llu bytes",
+			      (unsigned long long)bytes);
+	/* In huge pages where possible: it is only about the host's part. */
+	(void)madvise(at, bytes, MADV_HUGEPAGE);
+	memset(at, 1, bytes);
+	__asm__ volatile("" : : "r"(at) : "memory");
+	(void)munmap(at, bytes);
+	return 0;
 }
 
 void ms_workload_release(struct ms_workload_result *result)
