@@ -71,6 +71,10 @@ static void value_of(const struct aspect *a, const struct row *row,
 		(void)row_param(row->params, a->param, &ret->text, &ret->len);
 		return;
 	}
+	/* The variant thesis is 4 KiB by definition: its chunk is no choice. */
+	if (a->col == COL_CHUNK_BYTES && row->variant &&
+	    !strcmp(row->variant, "thesis"))
+		return;
 	ret->text = row_text(row, a->col, ret->buf);
 	ret->len = strlen(ret->text);
 }

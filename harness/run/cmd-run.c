@@ -23,6 +23,7 @@ struct config {
 	int placement;
 	int where;
 	uint64_t order_seed;
+	char *note;
 	bool plan;
 };
 
@@ -46,6 +47,8 @@ static const struct ms_opt options[] = {
 		      "where it runs; there is native only"),
 	MS_OPT_UINT(struct config, order_seed, "order-seed", 0, "1", 0, 0,
 		    "seed of the order of the runs"),
+	MS_OPT_STRING(struct config, note, "note", 0, NULL, "FILE",
+		      "write the result folder's name into this file"),
 	MS_OPT_FLAG(struct config, plan, "plan", 0,
 		    "print the runs in their order and exit"),
 	MS_OPT_END};
@@ -159,6 +162,25 @@ static int load(struct config *c, struct experiments *e, struct approaches *a)
 				      split(c->figure), e);
 }
 
+/* Name the folder; the exit code changes only if that fails. */
+static int say_result(const struct config *c, const char *dir, int code)
+{
+	FILE *f;
+	bool bad;
+
+	(void)printf("result: %s\n", dir);
+	if (!c->note)
+		return code;
+	f = fopen(c->note, "we");
+	bad = !f || fprintf(f, "%s\n", dir) < 0;
+	if (f && fclose(f))
+		bad = true;
+	if (!bad)
+		return code;
+	(void)fprintf(stderr, PROGRAM ": cannot write %s\n", c->note);
+	return code ? code : 1;
+}
+
 static int run(struct config *c, int argc, char **argv)
 {
 	struct experiments e = {0};
@@ -185,7 +207,7 @@ static int run(struct config *c, int argc, char **argv)
 	} else {
 		code = session_run(&s, &dir);
 		if (dir)
-			(void)printf("result: %s\n", dir);
+			code = say_result(c, dir, code);
 	}
 	free(dir);
 	experiments_release(&e);

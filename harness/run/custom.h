@@ -45,7 +45,7 @@ struct custom {
 		MS_OPT_SIZE(st, fld.chunk, "chunk", 'c', "0", 0, 1U << 28,    \
 			    "unit of transfer; 0: what the variant has"),     \
 		MS_OPT_STRING(st, fld.link, "link", 'l', NULL, "PROFILE",     \
-			      "link: a name, rtt=..,rate=.., or local"),       \
+			      "link: a name, rtt=..,rate=.., or local"),      \
 		MS_OPT_STRING(st, fld.rtt, "rtt", 0, NULL, "MS,...",          \
 			      "link: round-trip times in ms"),                \
 		MS_OPT_STRING(st, fld.rate, "rate", 0, NULL, "MBIT,...",      \

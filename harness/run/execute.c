@@ -13,6 +13,7 @@
 #include "harness/run/scratch.h"
 #include "harness/run/timed.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -39,6 +40,11 @@ static bool impossible(struct execution *x)
 	if (!x->command->argv) {
 		rows_status(x->rows, ROW_SKIPPED, "%s has no form %s a link",
 			    a->name, c->link ? "over" : "without");
+		return true;
+	}
+	if (a->timed && !c->e->data) {
+		rows_status(x->rows, ROW_SKIPPED,
+			    "%s needs the region as a file", a->name);
 		return true;
 	}
 	for (size_t i = 0; a->needs && a->needs[i]; i++) {
@@ -104,6 +110,13 @@ static int make_store(struct execution *x)
 	return x->store ? 0 : -ENOMEM;
 }
 
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 static int make_values(struct execution *x)
 {
 	const struct cell *c = x->run->cell;
@@ -118,6 +131,8 @@ static int make_values(struct execution *x)
 		 c->link ? link_address(x->r->links.link, LINK_SOURCE) : NULL},
 		{"dir", x->dir},
 		{"data", e->data},
+		{"data_dir", e->data ? x->text.data_dir : NULL},
+		{"data_name", e->data ? base_name(e->data) : NULL},
 		{"seconds", x->text.seconds},
 		{NULL, NULL},
 	};
@@ -129,6 +144,11 @@ static int make_values(struct execution *x)
 	(void)snprintf(x->text.seconds, sizeof(x->text.seconds), "%.3f",
 		       (double)(e->time_limit_ms ? e->time_limit_ms : 1000) /
 			       1e3);
+	if (e->data)
+		(void)snprintf(x->text.data_dir, sizeof(x->text.data_dir),
+			       "%.*s", (int)(base_name(e->data) - e->data),
+			       e->data);
+	static_assert(sizeof(values) <= sizeof(x->values), "room for all");
 	memcpy(x->values, values, sizeof(values));
 	return 0;
 }

@@ -24,12 +24,13 @@ struct execution {
 	char log[EXECUTE_PATH_MAX - 64]; /* start of the logs' names */
 	char *store;
 	char warning[100];
-	struct place_holder values[12];
+	struct place_holder values[16];
 	struct {
 		char size[24];
 		char seed[24];
 		char chunk[24];
 		char seconds[24];
+		char data_dir[1024];
 	} text;
 };
 

@@ -16,7 +16,7 @@
 #define LINKS_RATES_MAX 32
 
 struct links {
-	struct link *link; /* NULL: none is up */
+	struct link *link;     /* NULL: none is up */
 	const cpu_set_t *cpus; /* of the emulator; NULL: any */
 	char congestion[LINK_CONGESTION_MAX];
 	enum link_driver asked;

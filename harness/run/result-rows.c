@@ -44,6 +44,9 @@ void rows_add(struct run_rows *r, const char *metric, double value)
 	if (r->base.status != ROW_OK || !m || !isfinite(value) || value < 0 ||
 	    r->n == ROWS_MAX)
 		return;
+	/* A program that moves nothing has numbers about the harness only. */
+	if (!r->base.verified && !(m->flags & METRIC_HARNESS))
+		return;
 	row = &r->list[r->n++];
 	*row = r->base;
 	row->metric = metric;
