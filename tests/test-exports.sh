@@ -11,7 +11,7 @@ for header in include/memsync/*.h; do
 	echo "#include \"${header#include/}\""
 done >"$TMP/all.c"
 # Statements that declare a function of ours; types of functions are none.
-"${CC:-cc}" -E -P -Iinclude "$TMP/all.c" | tr '\n' ' ' | tr ';}' '\n\n' |
+"${CC:-cc}" -E -P -Iinclude "$TMP/all.c" | tr '\n' ' ' | sed 's/[;}]/\n/g' |
 	grep -v typedef |
 	grep -oE '\b(ms|memsync)_[a-z0-9_]+ ?\(' | tr -d ' (' |
 	sort -u >"$TMP/declared"

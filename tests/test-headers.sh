@@ -5,8 +5,8 @@
 set -u
 cd "$TOP" || exit 1
 failed=0
-warn='-Wall -Wextra -Wstrict-prototypes -Werror'
-std='-std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DMS_VERSION="x"'
+flags=(-std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 '-DMS_VERSION="x"'
+	-Wall -Wextra -Wstrict-prototypes -Werror)
 count=0
 
 # Twice, so that a header without a guard fails as well.
@@ -24,8 +24,7 @@ alone() { # HEADER COMMAND...
 
 source=alone.c
 while read -r header; do
-	# shellcheck disable=SC2086
-	alone "${header#include/}" "${CC:-cc}" $std $warn
+	alone "${header#include/}" "${CC:-cc}" "${flags[@]}"
 done < <(find include approaches harness tests -name '*.h' | sort)
 
 source=alone.cc
