@@ -343,6 +343,9 @@ static struct fetch *find_pending(const struct cache *c)
 {
 	for (int i = 0; i < FETCH_BUCKETS; i++)
 		for (struct fetch *f = c->buckets[i]; f; f = f->next)
+			/* Freed ones are in no bucket: fetch_end comes first.
+			 */
+			/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 			if (f->waiting || (f->in_flight && !f->cancelled))
 				return f;
 	return NULL;

@@ -12,7 +12,8 @@
  *    dirty and is tried again by the next SYNC;
  *  - a failed fetch is retried, then reported to everybody who waits for it;
  *  - with a limit, chunks are given up: clean ones first, dirty ones after
- *    their push; an access to one of them fetches it again.
+ *    their push; an access to one of them fetches it again. If the remote
+ *    refuses the push, requests that need the room fail with its error.
  *
  *                 +------------------ fetch fails ------------------+
  *                 v                                                 |
@@ -73,7 +74,9 @@ void ms_cache_on_local(struct ms_backend *b, ms_cache_range_fn *fn, void *user);
 
 /*
  * Have `fn` called before the bytes of a range are given up; a front-end must
- * make them inaccessible before it returns. Set before the first I/O.
+ * make them inaccessible before it returns. What it finds changed it may still
+ * say (ms_cache_mark_dirty, from inside the call): the range is kept then, and
+ * becomes local again. Set before the first I/O.
  */
 void ms_cache_on_evict(struct ms_backend *b, ms_cache_range_fn *fn, void *user);
 

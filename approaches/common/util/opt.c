@@ -147,7 +147,7 @@ static void format_real(double number, char *buf, size_t size)
 	for (int digits = 6; digits <= 17; digits++) {
 		(void)snprintf(buf, size, "%.*g", digits, number);
 		double back = strtod(buf, NULL);
-		if (memcmp(&back, &number, sizeof(back)) == 0)
+		if (!(back < number) && !(back > number))
 			return;
 	}
 }
