@@ -32,8 +32,7 @@ struct script {
 	struct ms_listener *listener;
 };
 
-/* --- the server
- * -------------------------------------------------------------------- */
+/* --- the server ----------------------------------------------------------- */
 
 static bool take(int fd, void *buf, size_t n)
 {
@@ -159,8 +158,7 @@ static void *server(void *arg)
 	return NULL;
 }
 
-/* --- the client
- * -------------------------------------------------------------------- */
+/* --- the client ----------------------------------------------------------- */
 
 struct request {
 	struct ms_io io;

@@ -12,8 +12,7 @@ static const uint8_t hello_magic[8] = {'m', 'e', 'm', 's', 'y', 'n', 'c', 0x1a};
 static const uint8_t request_magic[4] = {'M', 'S', 'R', 'Q'};
 static const uint8_t reply_magic[4] = {'M', 'S', 'R', 'P'};
 
-/* --- little-endian fields
- * ----------------------------------------------------- */
+/* --- little-endian fields ------------------------------------------------- */
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -70,8 +69,7 @@ static bool is_power_of_two(uint32_t v)
 	return v != 0 && (v & (v - 1)) == 0;
 }
 
-/* --- numbers
- * -------------------------------------------------------------------- */
+/* --- numbers -------------------------------------------------------------- */
 
 static const struct {
 	uint16_t status;
@@ -152,8 +150,7 @@ unsigned ms_proto_caps_back(uint32_t bits)
 	return caps;
 }
 
-/* --- handshake
- * ------------------------------------------------------------------ */
+/* --- handshake ------------------------------------------------------------ */
 
 size_t ms_proto_put_hello(const struct ms_hello *hello, uint8_t *buf)
 {
@@ -255,7 +252,8 @@ int ms_proto_get_hello(const uint8_t *buf, size_t n, struct ms_hello *ret)
 static void copy_text(char *to, const uint8_t *from, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		to[i] = from[i] >= ' ' && from[i] < 0x7f ? (char)from[i] : '?';
+		to[i] = (char)(from[i] >= ' ' && from[i] < 0x7f ? from[i]
+								: (uint8_t)'?');
 	to[n] = '\0';
 }
 
@@ -315,8 +313,7 @@ int ms_proto_get_welcome(const uint8_t *buf, size_t n, struct ms_welcome *ret)
 	return rc;
 }
 
-/* --- frames
- * --------------------------------------------------------------------- */
+/* --- frames --------------------------------------------------------------- */
 
 void ms_proto_put_request(const struct ms_request *request, uint8_t *buf)
 {
@@ -471,8 +468,7 @@ uint64_t ms_proto_reply_payload(const struct ms_reply *reply)
 	return reply->op == MS_PROTO_CHANGED ? 0 : reply->length;
 }
 
-/* --- payloads
- * ------------------------------------------------------------------- */
+/* --- payloads ------------------------------------------------------------- */
 
 void ms_proto_put_extents(const struct ms_extent *extents, size_t count,
 			  uint8_t *buf)

@@ -19,8 +19,7 @@ enum {
 	TICK_MS = 1000, /* requests of others start while this one sleeps */
 };
 
-/* --- lost connections
- * ------------------------------------------------------------- */
+/* --- lost connections ----------------------------------------------------- */
 
 static void fail_piece(struct remote *r, struct remote_piece *p)
 {
@@ -82,9 +81,7 @@ static void bury_broken(struct remote *r)
 	}
 }
 
-/* --- time
- * ---------------------------------------------------------------------------
- */
+/* --- time ----------------------------------------------------------------- */
 
 static uint64_t due(const struct remote *r, const struct remote_job *job)
 {
@@ -176,9 +173,7 @@ static int sleep_ms(const struct remote *r, uint64_t now)
 	return (int)((until - now + MS_NS_PER_MS - 1) / MS_NS_PER_MS);
 }
 
-/* --- events
- * ---------------------------------------------------------------------------
- */
+/* --- events --------------------------------------------------------------- */
 
 static void connected(struct remote_conn *c)
 {

@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum {
-	SLOTS_FIRST = 64,
 	/* Below this a request costs more than the bytes it brings. */
 	PIECE_MIN = 64 << 10,
 	PIECES_PER_CONNECTION = 3,
@@ -24,110 +23,7 @@ enum {
 	NEAR_US = 1000,
 };
 
-/* --- pieces
- * ----------------------------------------------------------------------- */
-
-static bool grow_slots(struct remote *r)
-{
-	uint32_t count = r->slot_count ? r->slot_count * 2 : SLOTS_FIRST;
-	struct remote_piece **slots =
-		realloc(r->slots, count * sizeof(*r->slots));
-
-	if (slots)
-		r->slots = slots;
-	uint32_t *stack = realloc(r->slot_free, count * sizeof(*r->slot_free));
-	if (stack)
-		r->slot_free = stack;
-	if (!slots || !stack)
-		return false;
-	for (uint32_t i = r->slot_count; i < count; i++) {
-		r->slots[i] = NULL;
-		r->slot_free[r->slot_free_count++] = i;
-	}
-	r->slot_count = count;
-	return true;
-}
-
-static void conn_link(struct remote_piece *p, struct remote_conn *c)
-{
-	p->conn = c;
-	p->conn_next = c->pieces;
-	p->conn_prev = &c->pieces;
-	if (p->conn_next)
-		p->conn_next->conn_prev = &p->conn_next;
-	c->pieces = p;
-	c->piece_count++;
-	if (p->counted)
-		c->outstanding += p->request.length;
-}
-
-static void conn_unlink(struct remote_piece *p)
-{
-	struct remote_conn *c = p->conn;
-	uint64_t left = p->counted ? p->request.length - p->arrived : 0;
-
-	*p->conn_prev = p->conn_next;
-	if (p->conn_next)
-		p->conn_next->conn_prev = p->conn_prev;
-	c->piece_count--;
-	c->outstanding -= left < c->outstanding ? left : c->outstanding;
-}
-
-static void job_unlink(struct remote_piece *p)
-{
-	if (!p->job)
-		return;
-	*p->job_prev = p->job_next;
-	if (p->job_next)
-		p->job_next->job_prev = p->job_prev;
-	p->job = NULL;
-}
-
-struct remote_piece *remote_piece_new(struct remote *r, struct remote_conn *c)
-{
-	struct remote_piece *p = r->piece_spare;
-
-	if (!r->slot_free_count && !grow_slots(r))
-		return NULL;
-	if (p)
-		r->piece_spare = p->next;
-	else
-		p = malloc(sizeof(*p));
-	if (!p)
-		return NULL;
-	*p = (struct remote_piece){.slot = r->slot_free[--r->slot_free_count]};
-	/* An id is never used twice, so a late answer finds nobody. */
-	p->request.id = ++r->id_serial << 32 | p->slot;
-	r->slots[p->slot] = p;
-	conn_link(p, c);
-	return p;
-}
-
-struct remote_piece *remote_piece_find(struct remote *r,
-				       const struct remote_conn *c, uint64_t id)
-{
-	uint32_t slot = (uint32_t)id;
-	struct remote_piece *p = slot < r->slot_count ? r->slots[slot] : NULL;
-
-	return p && p->request.id == id && p->conn == c ? p : NULL;
-}
-
-static void piece_free(struct remote *r, struct remote_piece *p)
-{
-	uint64_t left = p->counted ? p->request.length - p->arrived : 0;
-
-	ms_window_dropped(&r->window, left);
-	job_unlink(p);
-	conn_unlink(p);
-	free(p->own);
-	r->slots[p->slot] = NULL;
-	r->slot_free[r->slot_free_count++] = p->slot;
-	p->next = r->piece_spare;
-	r->piece_spare = p;
-}
-
-/* --- jobs
- * ------------------------------------------------------------------------- */
+/* --- jobs ----------------------------------------------------------------- */
 
 static void job_finish(struct remote *r, struct remote_job *job)
 {
@@ -264,7 +160,7 @@ void remote_piece_done(struct remote *r, struct remote_piece *p, int result)
 		p->arrived = n;
 		ms_window_delivered(&r->window, n, r->heard_ns);
 	}
-	piece_free(r, p);
+	remote_piece_free(r, p);
 	if (!job)
 		return;
 	job->pending--;
@@ -274,8 +170,7 @@ void remote_piece_done(struct remote *r, struct remote_piece *p, int result)
 		job_finish(r, job);
 }
 
-/* --- cutting
- * ---------------------------------------------------------------------- */
+/* --- cutting -------------------------------------------------------------- */
 
 static enum ms_proto_op wire_op(enum ms_op op)
 {
@@ -322,10 +217,9 @@ static uint64_t piece_length(const struct remote *r,
 	uint64_t left = job->io->length - job->cursor;
 	uint64_t grain = r->base.block > 4096 ? r->base.block : 4096;
 	uint64_t most = r->welcome.request_max;
-	uint64_t n =
-		r->window.fixed
-			? r->window.fixed
-			: r->window.size / (spread(r) * PIECES_PER_CONNECTION);
+	uint64_t n = r->window.fixed ? r->window.fixed
+				     : r->window.size / ((uint64_t)spread(r) *
+							 PIECES_PER_CONNECTION);
 
 	if (n < PIECE_MIN && !r->window.fixed)
 		n = PIECE_MIN;
@@ -420,7 +314,7 @@ static int cut(struct remote *r, struct remote_job *job, struct remote_conn *c)
 	if (io->op == MS_OP_SYNC)
 		p->request.offset = 0;
 	if (!set_buffers(r, p, io, job->cursor)) {
-		piece_free(r, p);
+		remote_piece_free(r, p);
 		return -ENOMEM;
 	}
 	p->counted = moves_bytes(io);
@@ -470,8 +364,7 @@ void remote_dispatch(struct remote *r)
 		serve_queue(r, &r->bulk);
 }
 
-/* --- taking back
- * ------------------------------------------------------------------ */
+/* --- taking back ---------------------------------------------------------- */
 
 bool remote_piece_move(struct remote *r, struct remote_piece *p)
 {
@@ -486,12 +379,12 @@ bool remote_piece_move(struct remote *r, struct remote_piece *p)
 	to = pick(r, p->request.flags & MS_PROTO_URGENT);
 	if (!to)
 		return false;
-	conn_unlink(p);
+	remote_piece_unlink(p);
 	if (p->counted)
 		r->window.outstanding += p->arrived;
 	p->arrived = 0;
 	p->sent = false;
-	conn_link(p, to);
+	remote_piece_link(p, to);
 	remote_send_queue(to, p);
 	r->reissued++;
 	return true;
@@ -522,7 +415,7 @@ static bool detach(struct remote *r, struct remote_piece *p)
 	struct remote_conn *c = p->conn;
 
 	if (p->sent) {
-		job_unlink(p);
+		remote_piece_orphan(p);
 		p->dest = NULL;
 		return true;
 	}
@@ -532,10 +425,10 @@ static bool detach(struct remote *r, struct remote_piece *p)
 	}
 	if (c->queue != p || c->queue_sent == 0) {
 		unqueue(p);
-		piece_free(r, p);
+		remote_piece_free(r, p);
 		return true;
 	}
-	job_unlink(p);
+	remote_piece_orphan(p);
 	p->dest = NULL;
 	if (!p->payload_length)
 		return true;
@@ -600,11 +493,4 @@ void remote_job_memory_free(struct remote *r)
 		r->job_spare = job->next;
 		free(job);
 	}
-	while (r->piece_spare) {
-		struct remote_piece *p = r->piece_spare;
-		r->piece_spare = p->next;
-		free(p);
-	}
-	free(r->slots);
-	free(r->slot_free);
 }

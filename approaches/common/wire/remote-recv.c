@@ -15,8 +15,7 @@ enum {
 	LARGE_BYTES = 32 << 10 /* answers worth a read call of their own */
 };
 
-/* --- the handshake
- * -------------------------------------------------------------- */
+/* --- the handshake -------------------------------------------------------- */
 
 /* Keep why the server said no; the first reason counts. */
 static int refused(struct remote *r, const struct ms_welcome *w)
@@ -80,8 +79,7 @@ static int take_welcome(struct remote_conn *c)
 	return rc ? rc : 1;
 }
 
-/* --- answers
- * -------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------- */
 
 static void note_ping(struct remote *r, const struct remote_piece *p)
 {
@@ -108,7 +106,8 @@ static int take_answer(struct remote_conn *c)
 		r->watch_result = status;
 		pthread_cond_broadcast(&r->changed);
 	}
-	if (p->request.op == MS_PROTO_EXTENTS && status == 0 && p->job) {
+	if (p->request.op == MS_PROTO_EXTENTS && status == 0 && p->job &&
+	    p->dest) {
 		struct ms_io *io = p->job->io;
 		rc = ms_proto_get_extents((uint8_t *)p->dest, c->reply.length,
 					  &p->request, io->buf,
@@ -245,8 +244,7 @@ static int take_all(struct remote_conn *c)
 	return rc;
 }
 
-/* --- reading
- * ---------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------- */
 
 /* How much to read behind what is expected: all, or just one header. */
 static size_t read_ahead(const struct remote_conn *c)

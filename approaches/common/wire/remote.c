@@ -30,8 +30,7 @@ static struct remote *self(const struct ms_backend *b)
 	return ms_container_of(b, struct remote, base);
 }
 
-/* --- completing
- * -------------------------------------------------------------------- */
+/* --- completing ----------------------------------------------------------- */
 
 void remote_unlock(struct remote *r)
 {
@@ -55,8 +54,7 @@ void remote_unlock(struct remote *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* --- operations
- * ------------------------------------------------------------------------ */
+/* --- operations ----------------------------------------------------------- */
 
 static void remote_submit(struct ms_backend *b, struct ms_io *io)
 {
@@ -178,9 +176,7 @@ static void remote_print_stats(struct ms_backend *b, FILE *out)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* --- closing
- * -----------------------------------------------------------------------------
- */
+/* --- closing -------------------------------------------------------------- */
 
 static void say_goodbye(struct remote *r)
 {
@@ -222,6 +218,7 @@ static void remote_close(struct ms_backend *b)
 		(void)pthread_join(r->thread, NULL);
 	free_pieces(r);
 	remote_job_memory_free(r);
+	remote_piece_memory_free(r);
 	free(r->conns);
 	free(r->drain);
 	if (r->epoll_fd >= 0)
@@ -251,9 +248,7 @@ static const struct ms_backend_ops remote_ops = {
 	.stats = remote_print_stats,
 };
 
-/* --- opening
- * -----------------------------------------------------------------------------
- */
+/* --- opening -------------------------------------------------------------- */
 
 static int window_bytes(const char *text, uint64_t *ret)
 {

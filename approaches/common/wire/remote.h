@@ -191,7 +191,7 @@ struct remote {
 	uint64_t reissued;
 };
 
-/* --- remote.c --- */
+/* --- remote.c ------------------------------------------------------------- */
 
 /* As the type's open, for callers in C; `config` keeps its strings. */
 int remote_open(const struct remote_config *config, struct ms_backend **ret);
@@ -203,7 +203,7 @@ void remote_after_close(struct ms_backend *b, void (*fn)(void *user),
 /* Release the lock and complete what has finished meanwhile. */
 void remote_unlock(struct remote *r);
 
-/* --- remote-job.c; all with the lock held --- */
+/* --- remote-job.c; all with the lock held --------------------------------- */
 
 /* Take a request over. False: no memory. */
 bool remote_job_add(struct remote *r, struct ms_io *io);
@@ -211,13 +211,6 @@ bool remote_job_add(struct remote *r, struct ms_io *io);
 void remote_dispatch(struct remote *r);
 /* A piece was answered (or failed) with `result`: it is freed. */
 void remote_piece_done(struct remote *r, struct remote_piece *p, int result);
-/* A piece of our own that no job waits for; NULL: no memory. */
-struct remote_piece *remote_piece_new(struct remote *r,
-				      struct remote_conn *conn);
-/* The piece with that id on that connection, or NULL. */
-struct remote_piece *remote_piece_find(struct remote *r,
-				       const struct remote_conn *conn,
-				       uint64_t id);
 /* Give a piece of a lost connection to another one. False: there is none. */
 bool remote_piece_move(struct remote *r, struct remote_piece *p);
 /* End jobs early; false if some cannot end yet (try again when nudged). */
@@ -225,7 +218,24 @@ bool remote_abort_jobs(struct remote *r);
 void remote_fail_all(struct remote *r, int error);
 void remote_job_memory_free(struct remote *r);
 
-/* --- remote-send.c; with the lock held --- */
+/* --- remote-piece.c; with the lock held --- */
+
+/* A piece of our own that no job waits for; NULL: no memory. */
+struct remote_piece *remote_piece_new(struct remote *r,
+				      struct remote_conn *conn);
+/* The piece with that id on that connection, or NULL. */
+struct remote_piece *remote_piece_find(struct remote *r,
+				       const struct remote_conn *conn,
+				       uint64_t id);
+/* Make it one of the connection's, or none of its connection's any more. */
+void remote_piece_link(struct remote_piece *p, struct remote_conn *c);
+void remote_piece_unlink(struct remote_piece *p);
+/* Its job does not wait for it any more. */
+void remote_piece_orphan(struct remote_piece *p);
+void remote_piece_free(struct remote *r, struct remote_piece *p);
+void remote_piece_memory_free(struct remote *r);
+
+/* --- remote-send.c; with the lock held ------------------------------------ */
 
 void remote_send_queue(struct remote_conn *c, struct remote_piece *p);
 /* Send what is queued; drops the lock during calls. */
@@ -236,14 +246,14 @@ void remote_nudge(struct remote *r);
 int remote_send_control(struct remote_conn *c, enum ms_proto_op op,
 			uint64_t length);
 
-/* --- remote-recv.c --- */
+/* --- remote-recv.c -------------------------------------------------------- */
 
 /* Read and handle once, without the lock. >0: more may be there, 0: not;
  * negative errno: the connection is over. */
 int remote_receive(struct remote_conn *c);
 
-/* --- remote-io.c --- */
+/* --- remote-io.c ---------------------------------------------------------- */
 
-void *remote_main(void *remote);
+void *remote_main(void *arg);
 
 #endif

@@ -29,8 +29,7 @@ static void set_ended(struct server_conn *conn)
 	pthread_mutex_unlock(&conn->lock);
 }
 
-/* --- handshake
- * ----------------------------------------------------------------- */
+/* --- handshake ------------------------------------------------------------ */
 
 static uint32_t request_max(const struct server_conn *conn,
 			    const struct ms_hello *hello)
@@ -129,8 +128,7 @@ static bool parse_hello(struct server_conn *conn)
 	return conn->end < length ? true : greet(conn, length);
 }
 
-/* --- requests
- * ------------------------------------------------------------------ */
+/* --- requests ------------------------------------------------------------- */
 
 /* May one more request be taken in? Notes it if not. */
 static bool has_room(struct server_conn *conn, uint64_t bytes)
@@ -268,8 +266,7 @@ static bool receive(struct server_conn *conn)
 	return true;
 }
 
-/* --- the thread
- * ---------------------------------------------------------------- */
+/* --- the thread ----------------------------------------------------------- */
 
 /* What to poll for; false when the connection is over. */
 static bool plan(struct server_conn *conn, struct pollfd *fd, bool *starved)

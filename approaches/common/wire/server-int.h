@@ -147,7 +147,7 @@ struct server_conn {
 	struct server_req *spare;
 };
 
-/* --- server.c --- */
+/* --- server.c ------------------------------------------------------------- */
 
 /* The export called `name`, "" for the first; NULL. */
 struct server_export *server_find_export(struct ms_server *server,
@@ -167,13 +167,13 @@ void server_changed(struct server_export *export,
 /* Take the connection out and free it. */
 void server_conn_free(struct server_conn *conn);
 
-/* --- server-conn.c --- */
+/* --- server-conn.c -------------------------------------------------------- */
 
-void *server_conn_main(void *conn);
+void *server_conn_main(void *arg);
 /* With conn->lock held: make its thread look around. */
 void server_conn_wake(struct server_conn *conn);
 
-/* --- server-op.c --- */
+/* --- server-op.c ---------------------------------------------------------- */
 
 /*
  * Prepare the request whose header was read: memory for it, its io. False:
@@ -183,7 +183,7 @@ struct server_req *server_op_new(struct server_conn *conn,
 				 const struct ms_request *request);
 void server_op_start(struct server_req *req);
 
-/* --- server-reply.c; all with conn->lock held --- */
+/* --- server-reply.c; all with conn->lock held ----------------------------- */
 
 struct server_req *server_req_get(struct server_conn *conn);
 void server_req_put(struct server_conn *conn, struct server_req *req);

@@ -14,8 +14,7 @@ static bool modifies(enum ms_proto_op op)
 	       op == MS_PROTO_TRIM || op == MS_PROTO_RESIZE;
 }
 
-/* --- answers
- * ---------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------- */
 
 /* With the lock held: queue the answer of `req`. */
 static void answer(struct server_req *req, int status, uint64_t length,
@@ -99,8 +98,7 @@ static void completed(struct ms_io *io)
 	pthread_mutex_unlock(&conn->lock);
 }
 
-/* --- requests
- * ----------------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------- */
 
 /* Memory that the request needs beyond its struct. */
 static size_t memory_of(const struct server_conn *conn,

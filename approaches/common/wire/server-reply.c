@@ -20,8 +20,7 @@ enum {
 	BUF_GRAIN = 64 << 10,
 };
 
-/* --- queues
- * ------------------------------------------------------------------- */
+/* --- queues --------------------------------------------------------------- */
 
 static void queue_push(struct server_queue *q, struct server_req *req)
 {
@@ -44,8 +43,7 @@ static struct server_req *queue_pop(struct server_queue *q)
 	return req;
 }
 
-/* --- memory
- * ------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------- */
 
 struct server_req *server_req_get(struct server_conn *conn)
 {
@@ -103,8 +101,7 @@ void server_req_put(struct server_conn *conn, struct server_req *req)
 	conn->spare = req;
 }
 
-/* --- making answers
- * ------------------------------------------------------------- */
+/* --- making answers ------------------------------------------------------- */
 
 void server_reply(struct server_req *req, const struct ms_reply *reply,
 		  const void *payload)
@@ -200,8 +197,7 @@ void server_reply_changed(struct server_conn *conn, unsigned flags,
 	server_reply(req, &notice, NULL);
 }
 
-/* --- sending
- * -------------------------------------------------------------------- */
+/* --- sending -------------------------------------------------------------- */
 
 static size_t req_bytes(const struct server_req *req)
 {

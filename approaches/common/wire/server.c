@@ -20,8 +20,7 @@ enum {
 	STACK_BYTES = 512 << 10
 };
 
-/* --- exports
- * -------------------------------------------------------------------- */
+/* --- exports -------------------------------------------------------------- */
 
 struct server_export *server_find_export(struct ms_server *server,
 					 const char *name)
@@ -63,8 +62,7 @@ static int add_export(struct ms_server *server,
 	return rc;
 }
 
-/* --- sessions
- * --------------------------------------------------------------------- */
+/* --- sessions ------------------------------------------------------------- */
 
 int server_join(struct server_conn *conn, const uint8_t *token)
 {
@@ -153,8 +151,7 @@ void server_changed(struct server_export *export,
 	pthread_mutex_unlock(&server->lock);
 }
 
-/* --- connections
- * ------------------------------------------------------------------ */
+/* --- connections ---------------------------------------------------------- */
 
 /* Memory and descriptors only. */
 static void conn_release(struct server_conn *conn)
@@ -281,8 +278,7 @@ int ms_server_serve_fd(struct ms_server *server, int fd)
 	return rc;
 }
 
-/* --- listening
- * --------------------------------------------------------------------- */
+/* --- listening ------------------------------------------------------------ */
 
 static void *acceptor(void *arg)
 {

@@ -87,7 +87,7 @@ static int tcp_connect(const struct ms_address *address, struct ms_stream **ret)
 /* The URI of a bound socket, with the port that the kernel chose. */
 static int describe(int fd, struct ms_listener *l)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {0};
 	socklen_t length = sizeof(sa);
 	char host[NI_MAXHOST];
 	char port[NI_MAXSERV];

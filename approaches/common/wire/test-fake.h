@@ -14,8 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- bytes
- * ---------------------------------------------------------------------- */
+/* --- bytes ---------------------------------------------------------------- */
 
 static inline bool readable(int fd)
 {
@@ -68,8 +67,7 @@ static inline void expect_end(int fd)
 	CHECK_EQ(take_bytes(fd, &c, 1), 0);
 }
 
-/* --- a server made of bytes
- * -------------------------------------------------------- */
+/* --- a server made of bytes ----------------------------------------------- */
 
 /* What it does with a connection; the descriptor is closed afterwards. */
 typedef void fake_script(int fd, void *arg);
@@ -199,8 +197,7 @@ static inline bool fake_reply(int fd, const struct ms_reply *reply,
 	       give_bytes(fd, payload, ms_proto_reply_payload(reply));
 }
 
-/* --- a client made of bytes
- * -------------------------------------------------------- */
+/* --- a client made of bytes ----------------------------------------------- */
 
 /* Connect to a real server; no hello is sent. */
 static inline int raw_connect(struct ms_server *server)

@@ -11,8 +11,7 @@
 
 #define KIB 1024U
 
-/* --- handshake
- * ------------------------------------------------------------------- */
+/* --- handshake ------------------------------------------------------------ */
 
 static struct ms_hello example_hello(void)
 {
@@ -137,8 +136,7 @@ static void test_welcome(void)
 	CHECK_STR(back.text, "no?[2J such");
 }
 
-/* --- frames
- * ---------------------------------------------------------------------- */
+/* --- frames --------------------------------------------------------------- */
 
 static int request_rc(struct ms_request r)
 {
@@ -281,8 +279,7 @@ static void test_status(void)
 	CHECK_EQ(ms_proto_errno(999), -EIO);
 }
 
-/* --- addresses
- * -------------------------------------------------------------------- */
+/* --- addresses ------------------------------------------------------------ */
 
 static void test_uris(void)
 {
@@ -322,8 +319,7 @@ static void test_uris(void)
 	CHECK_EQ(ms_uri_parse(text, &u), -EINVAL);
 }
 
-/* --- the example
- * -------------------------------------------------------------------- */
+/* --- the example ---------------------------------------------------------- */
 
 static FILE *example;
 

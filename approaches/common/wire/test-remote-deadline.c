@@ -19,9 +19,7 @@ static void step_init(struct step *s)
 	(void)sem_init(&s->reached, 0, 0);
 }
 
-/* --- reads
- * ----------------------------------------------------------------------------
- */
+/* --- reads ---------------------------------------------------------------- */
 
 /* Half of an answer, the other half when told so; then another request. */
 static void answer_in_halves(int fd, void *arg)
@@ -83,9 +81,7 @@ static void test_half_read(bool by_cancel)
 	free(buf);
 }
 
-/* --- writes
- * ---------------------------------------------------------------------------
- */
+/* --- writes --------------------------------------------------------------- */
 
 enum {
 	WRITE_BYTES = 1 << 20
@@ -149,8 +145,7 @@ static void test_half_write(void)
 	free(end);
 }
 
-/* --- with a real server
- * ----------------------------------------------------------------- */
+/* --- with a real server --------------------------------------------------- */
 
 static void test_held(void)
 {

@@ -9,8 +9,7 @@ enum {
 	PAYLOAD = 100
 };
 
-/* --- handshakes
- * -------------------------------------------------------------------- */
+/* --- handshakes ----------------------------------------------------------- */
 
 static void send_part_of_welcome(int fd, void *arg)
 {
@@ -111,8 +110,7 @@ static void test_silent_server(void)
 	fake_stop(&f);
 }
 
-/* --- answers
- * ------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------- */
 
 static void answer_in_part(int fd, void *arg)
 {

@@ -125,8 +125,7 @@ static void test_ten_thousand(void)
 	ms_close(&h->base);
 }
 
-/* --- threads
- * -------------------------------------------------------------------- */
+/* --- threads -------------------------------------------------------------- */
 
 struct worker {
 	struct ms_backend *b;
@@ -183,8 +182,7 @@ static void test_threads(const char *transport)
 	ms_close(b);
 }
 
-/* --- requests from completions
- * ------------------------------------------------------ */
+/* --- requests from completions -------------------------------------------- */
 
 struct chain {
 	struct ms_io io;

@@ -9,8 +9,7 @@
 
 #define MS MS_NS_PER_MS
 
-/* --- hostile bytes
- * ------------------------------------------------------------------ */
+/* --- hostile bytes -------------------------------------------------------- */
 
 static void good_client(struct ms_server *server)
 {
@@ -168,8 +167,7 @@ static void test_half_close(struct ms_server *server)
 	(void)close(fd);
 }
 
-/* --- slow and dead peers
- * ------------------------------------------------------------- */
+/* --- slow and dead peers -------------------------------------------------- */
 
 static void test_slow(void)
 {
@@ -280,8 +278,7 @@ static void test_limits(void)
 	ms_close(&h->base);
 }
 
-/* --- sessions
- * ------------------------------------------------------------------------- */
+/* --- sessions ------------------------------------------------------------- */
 
 struct seen {
 	pthread_mutex_t lock;
@@ -404,9 +401,7 @@ static void test_deaf_watcher(void)
 	ms_close(&h->base);
 }
 
-/* --- losses
- * -----------------------------------------------------------------------------
- */
+/* --- losses --------------------------------------------------------------- */
 
 /* One of several connections breaks: reads are asked for again elsewhere. */
 static void test_one_lost(void)

@@ -18,8 +18,7 @@
 
 #define WAIT_S 20 /* no event takes that long */
 
-/* --- requests
- * ------------------------------------------------------------------ */
+/* --- requests ------------------------------------------------------------- */
 
 struct task {
 	struct ms_io io;
@@ -100,8 +99,7 @@ static inline struct ms_io task_write(const void *buf, uint64_t n,
 			      .buf = (void *)buf};
 }
 
-/* --- a backend that holds requests
- * ---------------------------------------------- */
+/* --- a backend that holds requests ---------------------------------------- */
 
 struct hold {
 	struct ms_backend base;
@@ -216,8 +214,7 @@ static inline void hold_off(struct hold *h)
 		hold_release(h, 0, 0);
 }
 
-/* --- servers
- * ---------------------------------------------------------------------- */
+/* --- servers -------------------------------------------------------------- */
 
 static inline struct ms_server *serve(struct ms_backend *b, const char *listen,
 				      bool read_only)

@@ -5,9 +5,9 @@
 #include "approaches/common/util/clock.h"
 
 #define KIB	     UINT64_C(1024)
-#define WINDOW_START (1024 * KIB)
-#define WINDOW_MIN   (512 * KIB)
-#define WINDOW_MAX   (128 * 1024 * KIB)
+#define WINDOW_START (2 * KIB * KIB)
+#define WINDOW_MIN   (256 * KIB)
+#define WINDOW_MAX   (128 * KIB * KIB)
 #define ROUND_MIN_NS (4 * MS_NS_PER_MS)
 /*
  * A queue that is not worth fighting: shorter than this, or than half of the
@@ -36,9 +36,8 @@ void ms_window_init(struct ms_window *w, uint64_t fixed)
 
 uint64_t ms_window_size(const struct ms_window *w, uint64_t now_ns)
 {
-	if (!w->fixed && now_ns < w->probe_until_ns)
-		return max_u64(w->size / 2, WINDOW_MIN);
-	return w->size;
+	(void)now_ns;
+	return w->probing ? min_u64(w->size, WINDOW_MIN) : w->size;
 }
 
 bool ms_window_open(struct ms_window *w, uint64_t now_ns)
@@ -93,13 +92,12 @@ static void note_rate(struct ms_window *w, uint64_t rate)
 }
 
 /*
- * Three times what the last round trip brought: ahead of TCP's slow start,
- * which doubles, but not by so much that its overshoot fills the link's queue
- * with what was asked for long ago.
+ * Twice what the last round trip and a little more brought: as fast as TCP's
+ * slow start, but never so much that its overshoot fills the link's queue.
  */
 static void start_up(struct ms_window *w)
 {
-	uint64_t size = 3 * bytes_in(w, w->rtt_min_ns + QUEUE_NS);
+	uint64_t size = 2 * bytes_in(w, w->rtt_min_ns + QUEUE_NS);
 
 	if (size > w->size)
 		w->size = min_u64(size, WINDOW_MAX);
@@ -175,15 +173,24 @@ void ms_window_rtt(struct ms_window *w, uint64_t rtt_ns, uint64_t now_ns)
 	if (!w->rtt_min_ns || rtt_ns <= w->rtt_min_ns) {
 		w->rtt_min_ns = rtt_ns;
 		w->rtt_min_at_ns = now_ns;
+		w->probing = false;
 		return;
 	}
-	if (now_ns - w->rtt_min_at_ns < RTT_AGE)
+	if (w->fixed || now_ns - w->rtt_min_at_ns < RTT_AGE)
 		return;
-	if (!w->probe_until_ns) {
-		/* Let the queue drain, then believe what is measured. */
-		w->probe_until_ns = now_ns + 2 * rtt_ns;
-	} else if (now_ns >= w->probe_until_ns) {
-		w->probe_until_ns = 0;
+	/*
+	 * Let the queue drain, which is more than to make the window smaller,
+	 * and believe the first round trip that began after that. Else a queue
+	 * of our own would pass for the path, and the window follow it upwards.
+	 */
+	if (!w->probing) {
+		w->probing = true;
+		w->drained_ns = 0;
+	} else if (!w->drained_ns) {
+		if (w->outstanding <= WINDOW_MIN)
+			w->drained_ns = now_ns;
+	} else if (now_ns - rtt_ns >= w->drained_ns) {
+		w->probing = false;
 		w->rtt_min_ns = rtt_ns;
 		w->rtt_min_at_ns = now_ns;
 	}

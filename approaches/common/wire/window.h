@@ -8,8 +8,7 @@
  *	startup --queue seen, or rate flat for 3 rounds--> follow
  *	follow  --queue--> rate * (least rtt + tolerated queue)
  *	follow  --no queue, window full, rate rising--> grow by an eighth
- *	follow  --least rtt older than 10 s--> half a window for one round,
- *	                                       which shows the true least rtt
+ *	follow  --least rtt older than 10 s--> drain the queue, measure anew
  */
 #ifndef MS_COMMON_WIRE_WINDOW_H
 #define MS_COMMON_WIRE_WINDOW_H
@@ -43,7 +42,8 @@ struct ms_window {
 	uint64_t rtt_min_ns;
 	uint64_t rtt_min_at_ns;
 	uint64_t rtt_ns;
-	uint64_t probe_until_ns; /* half a window until then */
+	bool probing;	     /* the queue is drained to see the least rtt */
+	uint64_t drained_ns; /* when that had happened, 0: not yet */
 };
 
 /* `fixed` bytes for ever, or 0 to measure. */
