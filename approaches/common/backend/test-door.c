@@ -11,6 +11,7 @@
 #include "approaches/common/util/err.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -474,7 +475,7 @@ static void aborts(void (*bug)(void), const char *text)
 	int pipes[2];
 	int status = 0;
 
-	CHECK_EQ(pipe(pipes), 0);
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
 	pid_t pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {

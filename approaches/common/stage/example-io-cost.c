@@ -104,8 +104,13 @@ static int measure(struct ms_backend *b, enum ms_op op, uint64_t rounds,
 	double *ns = calloc(rounds, sizeof(*ns));
 	char *buf = aligned_alloc(IO_BYTES, IO_BYTES);
 	uint64_t offset = 0;
-	int rc = ns && buf ? 0 : ms_err(-ENOMEM, PROGRAM);
+	int rc = 0;
 
+	if (!ns || !buf) {
+		free(ns);
+		free(buf);
+		return ms_err(-ENOMEM, PROGRAM);
+	}
 	result = 0;
 	for (uint64_t i = 0; rc == 0 && i < rounds; i++) {
 		ns[i] = batch_ns(b, op, buf, &offset);

@@ -33,7 +33,7 @@ static void test_remote_refuses_writes(const char *retries)
 	struct ms_backend *b = open_spec(spec);
 	int rc = 0;
 	uint64_t i = 0;
-	for (; rc == 0 && i < 2 * LIMIT; i++)
+	for (; rc == 0 && i < UINT64_C(2) * LIMIT; i++)
 		rc = ms_write_at(b, chunk, CHUNK, i * CHUNK);
 	CHECK_EQ(rc, -EIO);
 	CHECK_HAS(memsync_error(), "error: write");
@@ -76,7 +76,7 @@ static void test_changed_while_given_up(void)
 	char byte = 0;
 
 	ms_cache_on_evict(b, found_changed, &f);
-	for (uint64_t i = 0; i < 4 * LIMIT; i++)
+	for (uint64_t i = 0; i < UINT64_C(4) * LIMIT; i++)
 		CHECK_EQ(ms_read_at(b, chunk, CHUNK, i * CHUNK), 0);
 	CHECK(f.wrote);
 	CHECK_EQ(ms_sync(b), 0);
