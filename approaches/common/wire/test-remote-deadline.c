@@ -242,8 +242,7 @@ static void test_cancel_storm(void)
 		ROUNDS = 20
 	};
 	struct hold *h = hold_open(64 << 20, 3);
-	struct ms_server *server =
-		serve(&h->base, "unix:///tmp/ms-storm.sock", false);
+	struct ms_server *server = serve(&h->base, unix_uri(), false);
 	struct ms_backend *b = client(server, "");
 	static struct task tasks[N];
 	char *buf = malloc(N << 18);

@@ -321,8 +321,7 @@ static void await_seen(struct seen *s, unsigned count, uint64_t offset,
 static void test_changes(void)
 {
 	struct hold *h = hold_open(1 << 20, 1);
-	struct ms_server *server =
-		serve(&h->base, "unix:///tmp/ms-chg.sock", false);
+	struct ms_server *server = serve(&h->base, unix_uri(), false);
 	struct ms_backend *a = client(server, "");
 	struct ms_backend *b = client(server, "");
 	struct seen s = {.lock = PTHREAD_MUTEX_INITIALIZER,

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WAIT_S 20 /* no event takes that long */
 
@@ -212,6 +213,17 @@ static inline void hold_off(struct hold *h)
 	hold_set(h, false);
 	while (hold_count(h))
 		hold_release(h, 0, 0);
+}
+
+/* A socket path that no other run of a test uses at the same time. */
+static inline const char *unix_uri(void)
+{
+	static char uri[128];
+	const char *tmp = getenv("TMP");
+
+	(void)snprintf(uri, sizeof(uri), "unix://%.60s/ms-wire-%d.sock",
+		       tmp ? tmp : "/tmp", (int)getpid());
+	return uri;
 }
 
 /* --- servers -------------------------------------------------------------- */
