@@ -6,9 +6,11 @@
  */
 #include "tests/check.h"
 
+#include "approaches/common/backend/memory.h"
 #include "approaches/common/backend/pattern.h"
 #include "approaches/common/backend/registry.h"
 #include "approaches/common/util/clock.h"
+#include "approaches/common/wire/loopback.h"
 #include "memsync/backend.h"
 
 #include <errno.h>
@@ -76,6 +78,23 @@ static char *example_spec(const struct ms_backend_type *type, uint64_t size,
 	free(with_child);
 	free(with_dir);
 	return spec;
+}
+
+/* A remote is built with its server, over each transport. */
+static struct subject build_remote(const char *transport, uint64_t size)
+{
+	struct subject s = {.name = transport, .size = size, .random = 98};
+	struct ms_backend *memory = NULL;
+
+	CHECK_EQ(ms_memory_open(size, &memory), 0);
+	int rc = ms_wire_loopback(memory, transport, &s.b);
+	if (rc) {
+		(void)fprintf(stderr, "%s: %s\n", transport, memsync_error());
+		exit(1);
+	}
+	s.model = calloc(1, size + 1);
+	CHECK(s.model);
+	return s;
 }
 
 static struct subject build(const struct ms_backend_type *type, uint64_t size)
@@ -545,27 +564,44 @@ static void test_failing_child(const struct ms_backend_type *type)
 	free(spec);
 }
 
+static void test_subject(struct subject s)
+{
+	test_bounds(&s);
+	if (!(s.b->caps & MS_CAN_WRITE))
+		test_read_only(&s);
+	else if (s.size)
+		test_random_steps(&s);
+	test_flight(&s);
+	if (s.b->caps & MS_CAN_WRITE)
+		test_two_writers(&s);
+	if (s.size && s.model)
+		test_map(&s);
+	if (s.size && (s.b->caps & MS_CAN_WRITE))
+		test_resize(&s);
+	drop(&s);
+}
+
+static const uint64_t sizes[] = {0, 1, 4095, 4096, 4097, 65536, 200123};
+
 static void test_type(const struct ms_backend_type *type)
 {
-	static const uint64_t sizes[] = {0, 1, 4095, 4096, 4097, 65536, 200123};
-
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct subject s = build(type, sizes[i]);
-		test_bounds(&s);
-		if (!(s.b->caps & MS_CAN_WRITE))
-			test_read_only(&s);
-		else if (s.size)
-			test_random_steps(&s);
-		test_flight(&s);
-		if (s.b->caps & MS_CAN_WRITE)
-			test_two_writers(&s);
-		if (s.size && s.model)
-			test_map(&s);
-		if (s.size && (s.b->caps & MS_CAN_WRITE))
-			test_resize(&s);
-		drop(&s);
-	}
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		test_subject(build(type, sizes[i]));
 	test_failing_child(type);
+}
+
+static void test_transports(void)
+{
+	static const char *const transports[] = {"pair", "unix", "tcp"};
+
+	for (size_t t = 0; t < 3; t++) {
+		uint64_t start = ms_now_ns();
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+			test_subject(build_remote(transports[t], sizes[i]));
+		(void)printf("remote over %s: as the contract says (%.1f s)\n",
+			     transports[t],
+			     (double)(ms_now_ns() - start) / 1e9);
+	}
 }
 
 int main(int argc, char **argv)
@@ -583,6 +619,8 @@ int main(int argc, char **argv)
 			     (double)(ms_now_ns() - start) / 1e9);
 		tested++;
 	}
-	CHECK(tested > 0);
+	if (argc == 1)
+		test_transports();
+	CHECK(argc > 1 || tested > 0);
 	return 0;
 }

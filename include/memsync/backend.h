@@ -194,16 +194,17 @@ void ms_done(struct ms_io *io, int result, const char *origin)
 	__attribute__((nonnull(1)));
 
 /*
- * Ask for an early end of `io`, which was submitted to `b` and whose `done`
- * has not returned yet. Best effort; `done` is still called exactly once.
+ * Ask for an early end of `io`, which was submitted to `b` and whose memory is
+ * still valid. Best effort; `done` is still called exactly once, possibly from
+ * inside this call, so no lock may be held that `done` takes.
  */
 void ms_cancel(struct ms_backend *b, struct ms_io *io) __attribute__((nonnull));
 
 /*
  * Tell `b` that somebody now waits for `io`, which was submitted to it as
- * MS_BULK and whose `done` has not returned yet. A hint; never fails. Like
- * ms_cancel it may be called with a caller's lock held, and names a request
- * that `b` may not hold (any more): implementations compare addresses only.
+ * MS_BULK. A hint; never fails. It may be called with a caller's lock held and
+ * may name a request that `b` does not hold (any more): implementations compare
+ * addresses, complete nothing, and call nobody back.
  */
 void ms_hurry(struct ms_backend *b, struct ms_io *io) __attribute__((nonnull));
 
@@ -222,7 +223,8 @@ int ms_map(struct ms_backend *b, uint64_t offset, uint64_t length,
 
 /*
  * Have `fn` called for changes made by others from now on; one watcher a
- * backend, NULL ends it. 0, -EOPNOTSUPP, -EBUSY.
+ * backend. NULL ends it: when that returns, `fn` is not running and will not
+ * run. 0, -EOPNOTSUPP, -EBUSY.
  */
 int ms_watch(struct ms_backend *b, ms_changed_fn *fn, void *user)
 	__attribute__((nonnull(1), warn_unused_result));

@@ -221,8 +221,7 @@ static void cache_close(struct ms_backend *b)
 	struct ms_backend *remote = c->remote;
 
 	/* Ending a watch cannot fail; its result is for starting one. */
-	if (c->options.watch && (remote->caps & MS_CAN_WATCH) &&
-	    ms_watch(remote, NULL, NULL))
+	if (c->options.watch && ms_watch(remote, NULL, NULL))
 		ms_err_clear();
 	quiesce(c);
 	cache_free(c);
@@ -269,10 +268,12 @@ static int fit_local(struct ms_backend *local, uint64_t size)
 	if (!(local->caps & MS_CAN_WRITE))
 		return ms_err(-EROFS, "cache: the local store %s is read-only",
 			      local->ops->name);
-	if (local->block > 4096)
+	/* Without MAP parts of chunks are read and written as they come. */
+	if (local->block > 1 && !(local->caps & MS_CAN_MAP))
 		return ms_err(-EINVAL,
-			      "cache: the local store %s has blocks over 4K",
-			      local->ops->name);
+			      "cache: the local store %s has blocks of %u "
+			      "bytes and cannot be mapped",
+			      local->ops->name, local->block);
 	if (ms_size(local) == size)
 		return 0;
 	if (local->caps & MS_CAN_RESIZE) {
@@ -330,9 +331,7 @@ static int start(struct cache *c)
 			return rc;
 		c->map = mapping.addr;
 	}
-	if (c->options.watch && (c->remote->caps & MS_CAN_WATCH))
-		return ms_watch(c->remote, evict_changed, c);
-	return 0;
+	return c->options.watch ? ms_watch(c->remote, evict_changed, c) : 0;
 }
 
 int ms_cache_open(struct ms_backend *local, struct ms_backend *remote,
