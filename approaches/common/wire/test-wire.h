@@ -199,7 +199,7 @@ static inline void hold_release(struct hold *h, size_t at, int rc)
 	CHECK(at < h->count);
 	struct ms_io *io = h->list[at];
 	memmove(&h->list[at], &h->list[at + 1],
-		(--h->count - at) * sizeof(h->list[0]));
+		(--h->count - at) * sizeof(struct ms_io *));
 	pthread_mutex_unlock(&h->lock);
 	if (rc)
 		ms_done(io, rc, "hold");
