@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "harness/run/json.h"
+#include "harness/run/no-memory.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -53,7 +54,7 @@ static int parse_files(const struct js *root, struct approach *a)
 		return js_wrong(root, "files", "an object of texts");
 	a->files = calloc(2 * json_object_size(files) + 1, sizeof(*a->files));
 	if (!a->files)
-		return ms_err(-ENOMEM, "%s", root->file);
+		return no_memory(root->file);
 	json_object_foreach(files, key, value)
 	{
 		if (!json_is_string(value) || strchr(key, '/'))
@@ -89,7 +90,7 @@ int approach_parse(const char *file, json_t *json, struct approach *ret)
 
 	*ret = (struct approach){.json = json_incref(json),
 				 .file = strdup(file)};
-	err = ret->file ? js_known(&at, known) : ms_err(-ENOMEM, "%s", file);
+	err = ret->file ? js_known(&at, known) : no_memory(file);
 	if (!err)
 		err = js_text(&at, "name", &ret->name);
 	if (!err)
@@ -148,7 +149,7 @@ static int load_one(const char *dir, const char *name, struct approaches *list)
 	if (err)
 		return err;
 	list->n++;
-	err = approach_parse(path, json, a);
+	err = json ? approach_parse(path, json, a) : -EINVAL;
 	json_decref(json);
 	for (size_t i = 0; !err && i + 1 < list->n; i++)
 		if (!strcmp(list->list[i].name, a->name))
@@ -167,7 +168,7 @@ int approaches_load(const char *dir, struct approaches *ret)
 	if (n > 0) {
 		list.list = calloc((size_t)n, sizeof(*list.list));
 		if (!list.list)
-			err = ms_err(-ENOMEM, "%s", dir);
+			err = no_memory(dir);
 	}
 	for (int i = 0; i < n; i++) {
 		if (!err)

@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "harness/run/json.h"
+#include "harness/run/no-memory.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -97,8 +98,9 @@ static int load_one(const char *path, const char *set, const char *const *only,
 	json_t *json = NULL;
 	int err = js_load(path, &json);
 
-	if (!err)
-		err = check_sets(path, json);
+	if (err || !json)
+		return err;
+	err = check_sets(path, json);
 	if (!err)
 		err = experiment_parse(path, json, set, e);
 	/* Named by hand, it need not be part of the set. */
@@ -163,7 +165,7 @@ int experiments_load(const char *dir, const char *set, const char *const *only,
 	if (n > 0) {
 		list.list = calloc((size_t)n, sizeof(*list.list));
 		if (!list.list)
-			err = ms_err(-ENOMEM, "%s", dir);
+			err = no_memory(dir);
 	}
 	for (int i = 0; i < n; i++) {
 		char path[PATH_MAX];

@@ -8,6 +8,7 @@
 #include "approaches/common/util/opt.h"
 #include "harness/cmd.h"
 #include "harness/run/compare.h"
+#include "harness/run/no-memory.h"
 #include "harness/run/session.h"
 #include "harness/run/side.h"
 
@@ -220,12 +221,14 @@ static int make_experiment(const struct config *c, const struct approaches *a,
 		(double)c->timeout_ns / 1e9, "workload", "name", c->workload,
 		"access", c->access, "access_bytes",
 		(json_int_t)c->access_bytes, "threads", (json_int_t)c->threads);
+	if (!j)
+		return ms_err(-EINVAL, "the options are not UTF-8");
 	ret->list = calloc(1, sizeof(*ret->list));
-	if (!j || !ret->list)
-		err = ms_err(-EINVAL, "the options are not UTF-8");
-	if (!err) {
+	if (ret->list) {
 		ret->n = 1;
-		err = experiment_parse("command line", j, NULL, &ret->list[0]);
+		err = experiment_parse("command line", j, NULL, ret->list);
+	} else {
+		err = no_memory("experiment");
 	}
 	json_decref(j);
 	return err;
@@ -234,7 +237,7 @@ static int make_experiment(const struct config *c, const struct approaches *a,
 static int show(const char *dir)
 {
 	struct table *rows = table_new();
-	int err = rows ? table_load(rows, dir) : ms_err(-ENOMEM, "%s", dir);
+	int err = rows ? table_load(rows, dir) : no_memory(dir);
 
 	(void)printf("\n");
 	if (!err)

@@ -35,7 +35,42 @@ static const struct ms_opt options[] = {
 		      "figures and sizes"),
 	MS_OPT_STRING(struct config, figure, "figure", 'f', NULL, "NAME",
 		      "this figure only; can be given several times"),
-	CUSTOM_OPTIONS(struct config, custom),
+	MS_OPT_STRING(struct config, custom.approach, "approach", 'a', NULL,
+		      "NAME",
+		      "measure this instead of figures: "
+		      "APPROACH[/VARIANT],..."),
+	MS_OPT_STRING(struct config, custom.variant, "variant", 'v', NULL,
+		      "NAME", "of an approach without /VARIANT"),
+	MS_OPT_STRING(struct config, custom.workload, "workload", 'w',
+		      "seq-read", "NAME", "workload"),
+	MS_OPT_STRING(struct config, custom.access, "access", 0, "mmap", "NAME",
+		      "how the bytes are reached: mmap, pread"),
+	MS_OPT_SIZE(struct config, custom.access_bytes, "access-bytes", 0, "4K",
+		    1, 1U << 26, "bytes of one access"),
+	MS_OPT_UINT(struct config, custom.threads, "threads", 't', "1", 1, 256,
+		    "accessing threads"),
+	MS_OPT_SIZE(struct config, custom.size, "size", 0, "64M", 1, INT64_MAX,
+		    "bytes of the region"),
+	MS_OPT_SIZE(struct config, custom.chunk, "chunk", 'c', "0", 0, 1U << 28,
+		    "unit of transfer; 0: what the variant has"),
+	MS_OPT_STRING(struct config, custom.link, "link", 'l', NULL, "PROFILE",
+		      "link: a name, rtt=..,rate=.., or local"),
+	MS_OPT_STRING(struct config, custom.rtt, "rtt", 0, NULL, "MS,...",
+		      "link: round-trip times in ms"),
+	MS_OPT_STRING(struct config, custom.rate, "rate", 0, NULL, "MBIT,...",
+		      "link: rates in Mbit/s"),
+	MS_OPT_STRING(struct config, custom.driver, "driver", 0, "auto", "NAME",
+		      "link: auto, emulated, netem, sleep"),
+	MS_OPT_UINT(struct config, custom.repetitions, "repetitions", 'n', "5",
+		    1, 10000, "runs of each cell"),
+	MS_OPT_UINT(struct config, custom.warmup, "warmup", 0, "1", 0, 100,
+		    "runs of each series that are not recorded"),
+	MS_OPT_DURATION(struct config, custom.time_limit_ns, "time-limit", 0,
+			"3s", "end the accesses after this; 0: no limit"),
+	MS_OPT_DURATION(struct config, custom.timeout_ns, "timeout", 0, "60s",
+			"kill a run after this"),
+	MS_OPT_UINT(struct config, custom.seed, "seed", 0, "1", 0, INT64_MAX,
+		    "seed of the region's bytes"),
 	MS_OPT_STRING(struct config, result, "result", 0, NULL, "DIR",
 		      "result folder, made or gone on in; default: the newest "
 		      "unfinished one of the same plan, or a new one"),
@@ -68,14 +103,16 @@ static const struct ms_opt_command command = {
 
 /*
  * Join repeated --figure into one with commas, as an option is stored once.
- * `joined` has room for all arguments. Returns the new argc.
+ * `joined` has room for all arguments and commas. Returns the new argc.
  */
-static int join_figures(int argc, char **argv, char **out, char *joined)
+static int join_figures(int argc, char **argv, char **out, char *joined,
+			size_t room)
 {
 	int n = 0;
+	size_t len = 0;
 	bool literal = false;
 
-	(void)strcpy(joined, "--figure=");
+	joined[0] = '\0';
 	for (int i = 0; i < argc; i++) {
 		const char *value = NULL;
 
@@ -91,11 +128,10 @@ static int join_figures(int argc, char **argv, char **out, char *joined)
 			out[n++] = argv[i];
 			continue;
 		}
-		if (joined[9])
-			(void)strcat(joined, ",");
-		(void)strcat(joined, value);
+		len += (size_t)snprintf(joined + len, room - len, "%s%s",
+					len ? "," : "--figure=", value);
 	}
-	if (joined[9]) {
+	if (len) {
 		memmove(out + 2, out + 1, (size_t)(n - 1) * sizeof(*out));
 		out[1] = joined;
 		n++;
@@ -234,8 +270,9 @@ int cmd_run(int argc, char **argv)
 		free(joined);
 		return 1;
 	}
-	rc = ms_opt_parse(&command, &c, join_figures(argc, argv, list, joined),
-			  list, &parsed);
+	rc = ms_opt_parse(&command, &c,
+			  join_figures(argc, argv, list, joined, room), list,
+			  &parsed);
 	if (rc)
 		code = rc > 0 ? 0 : 2;
 	else if (parsed.dump_config)

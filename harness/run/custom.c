@@ -3,6 +3,8 @@
 #include "harness/run/custom.h"
 
 #include "approaches/common/util/err.h"
+#include "approaches/common/util/opt.h"
+#include "harness/run/no-memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,7 +44,7 @@ static int numbers(const char *name, const char *text, json_t *link)
 	json_t *list = json_array();
 	char *copy = strdup(text);
 	char *save = NULL;
-	int err = copy ? 0 : ms_err(-ENOMEM, "%s", name);
+	int err = copy ? 0 : no_memory(name);
 
 	for (char *one = copy ? strtok_r(copy, ",", &save) : NULL; one && !err;
 	     one = strtok_r(NULL, ",", &save)) {
@@ -111,15 +113,16 @@ int custom_make(const struct custom *c, struct experiments *ret)
 	struct experiments list = {.list = calloc(1, sizeof(*list.list))};
 	json_t *link = NULL;
 	json_t *j = NULL;
-	int err = list.list ? 0 : ms_err(-ENOMEM, "experiment");
+	int err = list.list ? 0 : no_memory("experiment");
 
 	if (!err)
 		err = make_link(c, &link);
 	if (!err) {
 		j = describe(c, link);
-		err = j ? 0 : ms_err(-EINVAL, "the options are not UTF-8");
+		if (!j)
+			err = ms_err(-EINVAL, "the options are not UTF-8");
 	}
-	if (!err) {
+	if (!err && j) {
 		list.n = 1;
 		err = experiment_parse(WHERE, j, NULL, &list.list[0]);
 	}

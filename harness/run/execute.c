@@ -270,23 +270,25 @@ static int meter(struct execution *x, struct meter *ret)
 {
 	struct meter m = {.link_cpu_s = NAN};
 	struct rusage self;
-	struct emulate_stats stats;
+	struct emulate_stats stats = {.cpu_ns = 0};
 	struct link *l = x->run->cell->link ? x->r->links.link : NULL;
 	int err = cgroup_system_cpu(&m.system_s);
 
 	if (!err && l)
 		err = link_counters(l, LINK_SOURCE, &m.wire);
-	if (!err && l && link_driver(l) == LINK_EMULATED) {
+	if (!err && l && link_driver(l) == LINK_EMULATED)
 		err = link_emulator_stats(l, &stats);
+	if (err)
+		return err;
+	if (l && link_driver(l) == LINK_EMULATED)
 		m.link_cpu_s = (double)stats.cpu_ns / 1e9;
-	}
-	if (!err && getrusage(RUSAGE_SELF, &self))
-		err = ms_err(-errno, "getrusage");
+	if (getrusage(RUSAGE_SELF, &self))
+		return ms_err(-errno, "getrusage");
 	m.self_s =
 		(double)self.ru_utime.tv_sec + (double)self.ru_stime.tv_sec +
 		(double)(self.ru_utime.tv_usec + self.ru_stime.tv_usec) / 1e6;
 	*ret = m;
-	return err;
+	return 0;
 }
 
 /* 0: the target has ended by itself; 1: there is a row; -EINTR. */
@@ -379,8 +381,8 @@ static void add_meters(struct execution *x, const struct meter *a,
 /* Link and source are there: run the target and read everything. */
 static int measure(struct execution *x)
 {
-	struct meter before;
-	struct meter after;
+	struct meter before = {.self_s = 0};
+	struct meter after = {.self_s = 0};
 	int err = meter(x, &before);
 
 	if (!err)

@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "harness/run/json.h"
+#include "harness/run/no-memory.h"
 #include "harness/run/workload-args.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ static int parse_series(const struct js *at, struct experiment *e)
 	e->n_series = json_array_size(list);
 	e->series = calloc(e->n_series, sizeof(*e->series));
 	if (!e->series)
-		return ms_err(-ENOMEM, "%s", at->file);
+		return no_memory(at->file);
 	for (size_t i = 0; i < e->n_series; i++) {
 		char where[32];
 		struct js one = {.file = at->file,
@@ -120,7 +121,7 @@ static int product_of(const struct js *at, const struct axes *a,
 		     (a->jitter ? a->n_jitter : 1) * (a->loss ? a->n_loss : 1);
 	e->links = calloc(e->n_links, sizeof(*e->links));
 	if (!e->links)
-		return ms_err(-ENOMEM, "%s", at->file);
+		return no_memory(at->file);
 	for (size_t i = 0; i < e->n_links && !err; i++)
 		err = make_link(at, a, i, &e->links[i]);
 	return err;
@@ -135,7 +136,7 @@ static int parse_profiles(const struct js *at, struct experiment *e)
 		err = js_wrong(at, "profiles", "at least one profile");
 	e->links = calloc(e->n_links + 1, sizeof(*e->links));
 	if (!err && !e->links)
-		err = ms_err(-ENOMEM, "%s", at->file);
+		err = no_memory(at->file);
 	for (size_t i = 0; i < e->n_links && !err; i++) {
 		err = link_profile_parse(texts[i], &e->links[i]);
 		if (err)
@@ -275,7 +276,7 @@ static int effective(const char *file, const json_t *json, const char *set,
 	json_t *copy = json_deep_copy(json);
 
 	if (!copy)
-		return ms_err(-ENOMEM, "%s", file);
+		return no_memory(file);
 	*ret = copy;
 	(void)json_object_del(copy, "sets");
 	if (!set || !*set)
@@ -291,7 +292,7 @@ static int effective(const char *file, const json_t *json, const char *set,
 			      file, set);
 	/* A link of other parameters, not a mixture of two. */
 	if (json_object_update_recursive(copy, change))
-		return ms_err(-ENOMEM, "%s", file);
+		return no_memory(file);
 	return 0;
 }
 
@@ -309,7 +310,7 @@ int experiment_parse(const char *file, const json_t *json, const char *set,
 				   .store = "memory:size={size},seed={seed}"};
 	ret->file = strdup(file);
 	if (!ret->file)
-		return ms_err(-ENOMEM, "%s", file);
+		return no_memory(file);
 	err = effective(file, json, set, &ret->json);
 	at.object = ret->json;
 	return err ? err : parse_all(&at, ret);

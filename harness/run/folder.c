@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "harness/run/json.h"
+#include "harness/run/no-memory.h"
 #include "harness/run/scratch.h"
 
 #include <dirent.h>
@@ -86,10 +87,12 @@ static long left_in(const char *dir, struct plan *plan)
 	struct table *t = table_new();
 	char path[PATH_MAX];
 	long left;
-	int err = t ? 0 : ms_err(-ENOMEM, "%s", dir);
+	int err = 0;
 
+	if (!t)
+		return no_memory(dir);
 	(void)snprintf(path, sizeof(path), "%s/" CSV_FILE, dir);
-	if (!err && !access(path, F_OK))
+	if (!access(path, F_OK))
 		err = table_load(t, dir);
 	left = err ? err : plan_mark_done(plan, t);
 	table_free(t);
@@ -134,8 +137,7 @@ static char *find_unfinished(const char *results, const json_t *plan_json,
 static int write_plan(const char *dir, const json_t *plan)
 {
 	char *text = json_dumps(plan, JSON_INDENT(2));
-	int err = text ? scratch_write(dir, PLAN_FILE, text)
-		       : ms_err(-ENOMEM, "%s", dir);
+	int err = text ? scratch_write(dir, PLAN_FILE, text) : no_memory(dir);
 
 	free(text);
 	return err;
@@ -160,32 +162,38 @@ static int make_folders(const char *path)
 	return err;
 }
 
-/* A new folder; another second if that name is taken. */
+/* A new folder called by this second; -EEXIST if there is one. */
+static int make_now(const char *results, const char *set, char **ret)
+{
+	time_t now = time(NULL);
+	char *dir = NULL;
+	char when[32];
+	struct tm tm;
+	int err;
+
+	if (!localtime_r(&now, &tm) ||
+	    !strftime(when, sizeof(when), "%Y%m%d-%H%M%S", &tm))
+		return ms_err(-EOVERFLOW, "the clock");
+	if (asprintf(&dir, "%s/%s-%s", results, when, set) < 0)
+		return no_memory(results);
+	err = make_folders(dir);
+	if (err) {
+		(void)ms_err(err, "%s", dir);
+		free(dir);
+		return err;
+	}
+	*ret = dir;
+	return 0;
+}
+
 static int make_new(const char *results, const char *set, char **ret)
 {
-	int err = -EEXIST;
+	static const struct timespec second = {.tv_sec = 1};
+	int err = make_now(results, set, ret);
 
-	for (int i = 0; i < 10 && err == -EEXIST; i++) {
-		struct timespec pause = {.tv_sec = i > 0};
-		time_t now;
-		struct tm tm;
-		char when[32];
-
-		(void)nanosleep(&pause, NULL);
-		now = time(NULL);
-		if (!localtime_r(&now, &tm) ||
-		    !strftime(when, sizeof(when), "%Y%m%d-%H%M%S", &tm))
-			return ms_err(-EOVERFLOW, "the clock");
-		if (asprintf(ret, "%s/%s-%s", results, when, set) < 0) {
-			*ret = NULL;
-			return ms_err(-ENOMEM, "%s", results);
-		}
-		err = make_folders(*ret);
-		if (err) {
-			(void)ms_err(err, "%s", *ret);
-			free(*ret);
-			*ret = NULL;
-		}
+	for (int i = 0; i < 5 && err == -EEXIST; i++) {
+		(void)nanosleep(&second, NULL);
+		err = make_now(results, set, ret);
 	}
 	return err;
 }
@@ -207,7 +215,7 @@ static int take_named(const char *dir, const json_t *plan_json,
 	f->dir = strdup(dir);
 	f->resumed = same == 1;
 	if (!f->dir)
-		return ms_err(-ENOMEM, "%s", dir);
+		return no_memory(dir);
 	if (f->resumed)
 		return 0;
 	err = make_folders(dir);
@@ -220,38 +228,41 @@ static int take_named(const char *dir, const json_t *plan_json,
 	return err ? ms_err(err, "%s", dir) : 0;
 }
 
+static int find_dir(const char *results, const char *dir, const char *set,
+		    const json_t *plan_json, struct plan *plan,
+		    struct folder *f)
+{
+	if (dir)
+		return take_named(dir, plan_json, f);
+	f->dir = find_unfinished(results, plan_json, plan);
+	f->resumed = f->dir != NULL;
+	return f->dir ? 0 : make_new(results, set, &f->dir);
+}
+
 int folder_open(const char *results, const char *dir, const char *set,
 		const json_t *plan_json, struct plan *plan, struct folder *ret)
 {
-	struct folder f = {.dir = NULL};
-	int err = 0;
+	long left = 0;
+	int err;
 
-	if (dir)
-		err = take_named(dir, plan_json, &f);
-	else
-		f.dir = find_unfinished(results, plan_json, plan);
-	if (!dir && f.dir)
-		f.resumed = true;
-	if (!err && !f.dir)
-		err = make_new(results, set, &f.dir);
+	*ret = (struct folder){.dir = NULL};
+	err = find_dir(results, dir, set, plan_json, plan, ret);
 	if (!err)
-		err = csv_open(f.dir, CSV_SYNC, &f.csv);
-	if (!err && !f.resumed)
-		err = write_plan(f.dir, plan_json);
-	if (!err) {
-		long left = left_in(f.dir, plan);
-
-		err = left < 0 ? (int)left : 0;
+		err = csv_open(ret->dir, CSV_SYNC, &ret->csv);
+	if (!err && !ret->resumed)
+		err = write_plan(ret->dir, plan_json);
+	if (!err)
+		left = left_in(ret->dir, plan);
+	if (err || left < 0) {
+		(void)csv_close(ret->csv);
+		free(ret->dir);
+		*ret = (struct folder){.dir = NULL};
+		return err ? err : (int)left;
 	}
-	if (err) {
-		(void)csv_close(f.csv);
-		free(f.dir);
-		return err;
-	}
-	while (strlen(f.dir) > 1 && f.dir[strlen(f.dir) - 1] == '/')
-		f.dir[strlen(f.dir) - 1] = '\0';
-	f.name = strrchr(f.dir, '/') ? strrchr(f.dir, '/') + 1 : f.dir;
-	*ret = f;
+	for (size_t n = strlen(ret->dir); n > 1 && ret->dir[n - 1] == '/';)
+		ret->dir[--n] = '\0';
+	ret->name = strrchr(ret->dir, '/');
+	ret->name = ret->name ? ret->name + 1 : ret->dir;
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "approaches/common/util/opt.h"
+#include "harness/run/no-memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -168,7 +169,7 @@ int js_reals(const struct js *at, const char *key, double min, double max,
 		return js_wrong(at, key, "at least one number");
 	list = calloc(n, sizeof(*list));
 	if (!list)
-		return ms_err(-ENOMEM, "%s", at->file);
+		return no_memory(at->file);
 	for (size_t i = 0; i < n && !err; i++)
 		err = one_real(at, key, list_item(v, i), range, &list[i]);
 	if (err) {
@@ -207,7 +208,7 @@ int js_sizes(const struct js *at, const char *key, uint64_t **ret,
 		return js_wrong(at, key, "at least one size");
 	list = calloc(n, sizeof(*list));
 	if (!list)
-		return ms_err(-ENOMEM, "%s", at->file);
+		return no_memory(at->file);
 	for (size_t i = 0; i < n && !err; i++)
 		err = one_size(at, key, list_item(v, i), &list[i]);
 	if (err) {
@@ -231,7 +232,7 @@ int js_texts(const struct js *at, const char *key, const char ***ret,
 		return js_wrong(at, key, "an array of texts");
 	list = calloc(json_array_size(v) + 1, sizeof(*list));
 	if (!list)
-		return ms_err(-ENOMEM, "%s", at->file);
+		return no_memory(at->file);
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		list[i] = json_string_value(json_array_get(v, i));
 		if (list[i])

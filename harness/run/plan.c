@@ -5,6 +5,7 @@
 #include "approaches/common/util/err.h"
 #include "approaches/common/util/opt.h"
 #include "harness/run/approach.h"
+#include "harness/run/no-memory.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -87,7 +88,7 @@ static int make_cells(const struct experiments *list, struct plan *p)
 		n += links_of(&list->list[i]) * width_of(&list->list[i]);
 	p->cells = calloc(n + 1, sizeof(*p->cells));
 	if (!p->cells)
-		return ms_err(-ENOMEM, "plan");
+		return no_memory("plan");
 	for (size_t i = 0; i < list->n; i++) {
 		const struct experiment *e = &list->list[i];
 		size_t cells = links_of(e) * width_of(e);
@@ -100,10 +101,10 @@ static int make_cells(const struct experiments *list, struct plan *p)
 }
 
 /* The runs of one experiment, whose cells start at `cells`. */
-static void order_runs(struct plan *p, struct cell *cells, uint64_t *state,
-		       size_t *links, size_t *series)
+static void order_runs(struct plan *p, const struct experiment *e,
+		       struct cell *cells, uint64_t *state, size_t *links,
+		       size_t *series)
 {
-	const struct experiment *e = cells->e;
 	size_t width = width_of(e);
 
 	for (uint64_t w = 0; w < e->warmup; w++)
@@ -142,12 +143,12 @@ static int make_runs(const struct experiments *list, struct plan *p)
 	if (!p->runs || !links || !series) {
 		free(links);
 		free(series);
-		return ms_err(-ENOMEM, "plan");
+		return no_memory("plan");
 	}
 	for (size_t i = 0; i < list->n; i++) {
 		const struct experiment *e = &list->list[i];
 
-		order_runs(p, &p->cells[at], &state, links, series);
+		order_runs(p, e, &p->cells[at], &state, links, series);
 		at += links_of(e) * width_of(e);
 	}
 	free(links);
@@ -248,7 +249,7 @@ long plan_mark_done(struct plan *p, const struct table *rows)
 	long left = 0;
 
 	if (keys_of(rows, &keys))
-		return ms_err(-ENOMEM, "plan");
+		return no_memory("plan");
 	for (size_t i = 0; i < p->n; i++) {
 		struct plan_run *run = &p->runs[i];
 		struct row row;
@@ -259,7 +260,7 @@ long plan_mark_done(struct plan *p, const struct table *rows)
 		plan_row(run, &row);
 		key = row_key(&row, RUN_COLUMNS);
 		if (!key) {
-			left = ms_err(-ENOMEM, "plan");
+			left = no_memory("plan");
 			break;
 		}
 		run->done = rows->n &&

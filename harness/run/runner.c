@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "harness/record/env.h"
+#include "harness/run/no-memory.h"
 #include "harness/run/progress.h"
 
 #include <errno.h>
@@ -102,7 +103,7 @@ int runner_run(struct runner *r, struct runner_totals *ret)
 			r->plan->runs[i].done && !r->plan->runs[i].warmup;
 	r->progress = progress_new(r->plan, stdout, false);
 	if (!r->progress)
-		return ms_err(-ENOMEM, "runner");
+		return no_memory("runner");
 	for (size_t i = 0; i < r->plan->n && !err; i++) {
 		if (r->plan->runs[i].done)
 			continue;

@@ -6,6 +6,7 @@
 #include "harness/record/env.h"
 #include "harness/run/features.h"
 #include "harness/run/folder.h"
+#include "harness/run/no-memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,7 +94,7 @@ static int measure(const struct session *s, struct plan *plan, struct folder *f,
 	r.links.cpus = placement.pinned ? &placement.link : NULL;
 	r.env = make_env(s, &placement);
 	if (!probed || !r.env)
-		err = ms_err(-ENOMEM, "env.json");
+		err = no_memory("env.json");
 	else
 		err = env_write(f->dir, r.env);
 	if (!err) {
@@ -119,7 +120,7 @@ static int open_and_measure(const struct session *s, struct plan *plan,
 	(void)snprintf(mode, sizeof(mode), "%s", placement_modes[s->placement]);
 	json = folder_plan(s->experiments, s->approaches, mode, s->order_seed);
 	err = json ? folder_open(s->results, s->dir, s->set, json, plan, &f)
-		   : ms_err(-ENOMEM, "plan");
+		   : no_memory("plan");
 	json_decref(json);
 	if (err)
 		return err;

@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/clock.h"
 #include "approaches/common/util/err.h"
+#include "harness/run/no-memory.h"
 #include "harness/run/side-init.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ int side_start(const struct side_config *config, struct side *ret)
 
 	s.text = calloc(1, SIDE_OUTPUT_MAX + 1);
 	if (!s.text)
-		err = ms_err(-ENOMEM, "%s", config->name);
+		err = no_memory(config->name);
 	if (!err)
 		err = open_fds(config, &init, out, status);
 	if (!err) {

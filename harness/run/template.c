@@ -3,6 +3,7 @@
 #include "harness/run/approach.h"
 
 #include "approaches/common/util/err.h"
+#include "harness/run/no-memory.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -45,7 +46,7 @@ int approach_text(const char *text, const struct place_holder *values,
 	int err = 0;
 
 	if (!out)
-		return ms_err(-ENOMEM, "template");
+		return no_memory("template");
 	while (*text && !err) {
 		size_t plain = strcspn(text, "{");
 		const char *value = "";
@@ -60,7 +61,7 @@ int approach_text(const char *text, const struct place_holder *values,
 		text += skip;
 	}
 	if (fclose(out) && !err)
-		err = ms_err(-ENOMEM, "template");
+		err = no_memory("template");
 	if (err) {
 		free(buf);
 		return err;
@@ -90,7 +91,7 @@ static int add(const char *arg, const struct place_holder *values,
 	if (!strcmp(arg, "{options}")) {
 		for (; options && *options && !err; options++) {
 			list[*n] = strdup(*options);
-			err = list[*n] ? 0 : ms_err(-ENOMEM, "template");
+			err = list[*n] ? 0 : no_memory("template");
 			*n += !err;
 		}
 		return err;
@@ -120,7 +121,7 @@ int approach_argv(const char *const *argv, const struct place_holder *values,
 		extra++;
 	list = calloc(count * (extra + 1) + 1, sizeof(*list));
 	if (!list)
-		return ms_err(-ENOMEM, "template");
+		return no_memory("template");
 	for (size_t i = 0; i < count && !err; i++)
 		err = add(argv[i], values, options, list, &n);
 	if (err) {

@@ -39,7 +39,7 @@ static void interleaved(void)
 {
 	struct experiments e = experiments();
 	struct plan p;
-	size_t width = LINKS * SERIES;
+	size_t width = (size_t)LINKS * SERIES;
 	bool moved = false;
 
 	CHECK_EQ(plan_make(&e, 1, &p), 0);

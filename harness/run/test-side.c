@@ -176,7 +176,9 @@ static void harness_killed(void)
 			(void)pause();
 	}
 	CHECK_EQ(read(fds[0], &byte, 1), 1);
-	CHECK(runs("8677"));
+	for (int i = 0; i < 500 && !(runs("8676") && runs("8677")); i++)
+		(void)usleep(10000);
+	CHECK(runs("8676") && runs("8677"));
 	CHECK(!kill(pid, SIGKILL));
 	CHECK_EQ(waitpid(pid, NULL, 0), pid);
 	for (int i = 0; i < 500 && (runs("8676") || runs("8677")); i++)

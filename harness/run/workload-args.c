@@ -4,6 +4,7 @@
 
 #include "approaches/common/util/err.h"
 #include "approaches/common/workload/workload.h"
+#include "harness/run/no-memory.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -67,11 +68,18 @@ static int value_text(const struct js *at, const char *key, char *buf,
 	return 0;
 }
 
+static void exchange(char *text, char from, char to)
+{
+	for (; *text; text++)
+		if (*text == from)
+			*text = to;
+}
+
 static int add_arg(struct experiment *e, size_t *n, const char *text)
 {
 	e->options[*n] = strdup(text);
 	if (!e->options[*n])
-		return ms_err(-ENOMEM, "%s", e->file);
+		return no_memory(e->file);
 	(*n)++;
 	return 0;
 }
@@ -91,8 +99,7 @@ static int add_option(const struct js *at, const char *key,
 	if (err)
 		return err;
 	(void)snprintf(name, sizeof(name), "%s", key);
-	for (char *c = name; *c; c++)
-		*c = *c == '_' ? '-' : *c;
+	exchange(name, '_', '-');
 	opt = ms_opt_find(options, name);
 	for (size_t i = 0; i < sizeof(reserved) / sizeof(*reserved); i++)
 		if (!strcmp(name, reserved[i]))
@@ -112,8 +119,7 @@ static int add_option(const struct js *at, const char *key,
 	} else {
 		(void)snprintf(arg, sizeof(arg), "--%s=%s", opt->name, value);
 	}
-	for (char *c = name; *c; c++)
-		*c = *c == '-' ? '_' : *c;
+	exchange(name, '-', '_');
 	if (opt->type == MS_OPT_T_SIZE)
 		(void)snprintf(value, sizeof(value), "%" PRIu64,
 			       *(uint64_t *)((char *)config + opt->offset));
@@ -156,7 +162,7 @@ static int join(struct experiment *e, struct pairs *pairs)
 	qsort(pairs->text, pairs->n, TEXT_MAX, by_key);
 	e->params = calloc(pairs->n + 1, TEXT_MAX);
 	if (!e->params)
-		return ms_err(-ENOMEM, "%s", e->file);
+		return no_memory(e->file);
 	for (size_t i = 0; i < pairs->n; i++)
 		len += (size_t)sprintf(e->params + len, "%s%s", i ? ";" : "",
 				       pairs->text[i]);
@@ -181,8 +187,10 @@ int workload_args(const struct js *at, struct experiment *e)
 	int err = js_text(at, "name", &e->workload);
 
 	e->options = calloc(KEYS_MAX + 8, sizeof(*e->options));
-	if (!pairs || !e->options)
-		err = ms_err(-ENOMEM, "%s", at->file);
+	if (!pairs || !e->options) {
+		free(pairs);
+		return no_memory(at->file);
+	}
 	/* "cost" is no access to a region: only the harness' own program. */
 	if (!err && (!e->workload || (!known_kind(e->workload) &&
 				      strcmp(e->workload, "cost") != 0)))
