@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,15 +125,34 @@ static void too_much_is_dropped(void)
 	side_release(&s);
 }
 
-/* Whether a process runs `sleep NUMBER`. */
-static bool runs(const char *number)
+/*
+ * Processes of a test are `sleep` for a time that no other process has: the
+ * test's pid and a digit behind 100000 seconds.
+ */
+static bool runs(int digit)
 {
-	char command[100];
+	char command[120];
 
 	(void)snprintf(command, sizeof(command),
-		       "grep -aqsx 'sleep.%s.' /proc/[0-9]*/cmdline", number);
+		       "grep -aqsx 'sleep.100000.%d%d.' /proc/[0-9]*/cmdline",
+		       digit, (int)getpid());
 	/* NOLINTNEXTLINE(cert-env33-c) */
 	return system(command) == 0;
+}
+
+/* A sleep in the background, then `command` with the other time. */
+static struct side start_sleeps(const char *command, pid_t of)
+{
+	char script[256];
+	char first[40];
+	char second[40];
+
+	(void)snprintf(first, sizeof(first), "100000.1%d", (int)of);
+	(void)snprintf(second, sizeof(second), "100000.2%d", (int)of);
+	(void)snprintf(script, sizeof(script),
+		       "(setsid sleep %s &) ; echo up; %s %s", first, command,
+		       second);
+	return start(script);
 }
 
 static void nothing_stays(void)
@@ -141,15 +161,29 @@ static void nothing_stays(void)
 
 	if (geteuid() != 0)
 		return;
-	s = start("(setsid sleep 8673 &) ; echo up; sleep 8674");
+	s = start_sleeps("sleep", getpid());
 	CHECK_EQ(side_wait_line(&s, "up", -1, in_ms(10000)), SIDE_DONE);
 	side_release(&s);
-	CHECK(!runs("8673") && !runs("8674"));
+	CHECK(!runs(1) && !runs(2));
 	/* Also when the program itself ends first. */
-	s = start("(setsid sleep 8675 &) ; echo up");
+	s = start_sleeps("true", getpid());
 	CHECK_EQ(side_wait_end(&s, NULL, -1, in_ms(10000)), SIDE_DONE);
 	side_release(&s);
-	CHECK(!runs("8675"));
+	CHECK(!runs(1));
+}
+
+/* In the child: a harness that is at work until it is killed. */
+static void __attribute__((noreturn)) work(pid_t test, int ready)
+{
+	struct side s;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	s = start_sleeps("sleep", test);
+	if (side_wait_line(&s, "up", -1, in_ms(10000)) != SIDE_DONE ||
+	    write(ready, "x", 1) != 1)
+		_exit(1);
+	for (;;)
+		(void)pause();
 }
 
 /* The harness killed by SIGKILL: its sides go as well. */
@@ -157,6 +191,7 @@ static void harness_killed(void)
 {
 	int fds[2];
 	char byte = 0;
+	pid_t test = getpid();
 	pid_t pid;
 
 	if (geteuid() != 0)
@@ -164,26 +199,17 @@ static void harness_killed(void)
 	CHECK(!pipe2(fds, O_CLOEXEC));
 	pid = fork();
 	CHECK(pid >= 0);
-	if (!pid) {
-		struct side s = start("(setsid sleep 8676 &) ; echo up; "
-				      "sleep 8677");
-
-		if (side_wait_line(&s, "up", -1, in_ms(10000)) != SIDE_DONE)
-			_exit(1);
-		if (write(fds[1], "x", 1) != 1)
-			_exit(1);
-		for (;;)
-			(void)pause();
-	}
+	if (!pid)
+		work(test, fds[1]);
 	CHECK_EQ(read(fds[0], &byte, 1), 1);
-	for (int i = 0; i < 500 && !(runs("8676") && runs("8677")); i++)
+	for (int i = 0; i < 500 && !(runs(1) && runs(2)); i++)
 		(void)usleep(10000);
-	CHECK(runs("8676") && runs("8677"));
+	CHECK(runs(1) && runs(2));
 	CHECK(!kill(pid, SIGKILL));
 	CHECK_EQ(waitpid(pid, NULL, 0), pid);
-	for (int i = 0; i < 500 && (runs("8676") || runs("8677")); i++)
+	for (int i = 0; i < 500 && (runs(1) || runs(2)); i++)
 		(void)usleep(10000);
-	CHECK(!runs("8676") && !runs("8677"));
+	CHECK(!runs(1) && !runs(2));
 	(void)close(fds[0]);
 	(void)close(fds[1]);
 }
