@@ -70,6 +70,14 @@ LIB_A    := $(O)/lib/libmemsync.a
 LIB_SO   := $(O)/lib/libmemsync.so.$(VERSION)
 HARN_A   := $(O)/lib/libharness.a
 
+# One short line a step; V=1 shows the commands.
+V ?= 0
+ifeq ($(V),0)
+say = @printf '  %-5s %s\n' $(1) '$(patsubst $(CURDIR)/%,%,$@)';
+else
+say =
+endif
+
 .DEFAULT_GOAL := build
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -82,7 +90,7 @@ build: $(LIB_A) $(LIB_SO) $(PROGS) $(BENCH) $(EXAMPLES) $(SHIMS) ## build the li
 
 $(O)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Rebuilt when the description changes, so that env.json names the right commit.
 DESCRIBED := $(shell mkdir -p $(O) && { [ "$$(cat $(O)/described 2>/dev/null)" = "$(GIT_DESCRIBE)" ] || \
@@ -94,11 +102,11 @@ $(O)/obj/harness/record/env.o: ALL_CFLAGS += \
 $(LIB_A): $(LIB_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR) ar rcs $@ $^
 
 $(LIB_SO): $(LIB_OBJ) approaches/libmemsync.map
 	@mkdir -p $(@D)
-	$(CC) -shared $(ALL_LDFLAGS) -Wl,-soname,libmemsync.so.$(SOVERSION) \
+	$(call say,LINK) $(CC) -shared $(ALL_LDFLAGS) -Wl,-soname,libmemsync.so.$(SOVERSION) \
 		-Wl,--version-script=approaches/libmemsync.map -o $@ $(LIB_OBJ) $(PKG_LIBS) -lm
 	@ln -sf $(@F) $(@D)/libmemsync.so.$(SOVERSION)
 	@ln -sf $(@F) $(@D)/libmemsync.so
@@ -106,37 +114,37 @@ $(LIB_SO): $(LIB_OBJ) approaches/libmemsync.map
 $(HARN_A): $(HARN_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR) ar rcs $@ $^
 
 $(O)/bin/memsync-bench: $(O)/obj/harness/main.o $(HARN_A) $(LIB_A)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 $(O)/bin/memsync-%: $(O)/obj/approaches/%/main.o $(LIB_A)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 define example-rule
 $(O)/bin/$(basename $(notdir $(1))): $(call obj,$(1)) $(LIB_A)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS) -lm
+	$$(call say,LINK) $$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS) -lm
 endef
 $(foreach f,$(EX_SRC),$(eval $(call example-rule,$(f))))
 
 define shim-rule
 $(O)/lib/$(patsubst shim-%.c,libmemsync-%.so,$(notdir $(1))): $(call obj,$(1)) $(LIB_A)
 	@mkdir -p $$(@D)
-	$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS) -ldl -lm
+	$$(call say,LINK) $$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS) -ldl -lm
 endef
 $(foreach f,$(SHIM_SRC),$(eval $(call shim-rule,$(f))))
 
 $(O)/test/harness/%: $(O)/obj/harness/%.o $(HARN_A) $(LIB_A)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 $(O)/test/%: $(O)/obj/%.o $(LIB_A)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 
 .PHONY: tests
 tests: build $(TESTS) ## build the test programs
@@ -179,7 +187,7 @@ run-fuzzers: $(FUZZERS)
 	@tests/run-fuzzers $(FUZZ_SECONDS) $(FUZZERS)
 $(O)/fuzz/%: $(O)/obj/%.o $(LIB_A)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lm
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lm
 
 # --- gates ------------------------------------------------------------------
 
