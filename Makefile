@@ -152,25 +152,25 @@ tests: build $(TESTS) ## build the test programs
 # --- test -------------------------------------------------------------------
 
 .PHONY: test
-test: deps ## run all tests (seeded short versions of the long checks)
+test: deps-dev ## run all tests (seeded short versions of the long checks)
 	@$(MAKE) --no-print-directory tests
 	@tests/run --programs "$(TESTS)"
 
 .PHONY: soak
-soak: deps ## the long versions of the checks; the log is kept in results/
+soak: deps-dev ## the long versions of the checks; the log is kept in results/
 	@$(MAKE) --no-print-directory tests
 	@MS_SOAK=1 tests/run --log results/soak.log --programs "$(TESTS)"
 
 .PHONY: deps deps-bench deps-dev
-deps: ## install what building, testing and measuring need (apt)
+deps: ## install what building and measuring need (apt)
 	@harness/deps/install build bench
-deps-dev: deps ## also what the gates need: linters, fuzzers, Chromium
+deps-dev: deps ## also what the tests and gates need: linters, fuzzers, Chromium
 	@harness/deps/install build bench dev
 
 .PHONY: check-asan check-tsan
-check-asan: deps ## the C tests under address and undefined-behaviour sanitizers
+check-asan: deps-dev ## the C tests under address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory SAN=address OPT="-O1 -g" san-tests
-check-tsan: deps ## the C tests under the thread sanitizer
+check-tsan: deps-dev ## the C tests under the thread sanitizer
 	@$(MAKE) --no-print-directory SAN=thread OPT="-O1 -g" san-tests
 .PHONY: san-tests
 san-tests: tests
