@@ -94,8 +94,10 @@ static int list_figures(json_t *all)
 		err = in_set(dir, experiment_sets[i], by_name, set);
 		(void)json_array_append_new(sets, set);
 	}
-	json_object_foreach(by_name, key, value)(void)
-		json_array_append(figures, value);
+	json_object_foreach(by_name, key, value)
+	{
+		(void)json_array_append(figures, value);
+	}
 	json_decref(by_name);
 	(void)json_object_set_new(all, "figures", figures);
 	(void)json_object_set_new(all, "sets", sets);
@@ -188,8 +190,10 @@ static void print_list(const json_t *one, const char *key, const char *label)
 	if (!json_array_size(list))
 		return;
 	(void)printf("  (%s", label);
-	json_array_foreach(list, i, text)(void)
-		printf(" %s", json_string_value(text));
+	json_array_foreach(list, i, text)
+	{
+		(void)printf(" %s", json_string_value(text));
+	}
 	(void)printf(")");
 }
 
@@ -248,7 +252,10 @@ static int show(json_t *all, const char *what, bool json)
 		print_section(what, one);
 		return 0;
 	}
-	json_object_foreach(all, key, list) print_section(key, list);
+	json_object_foreach(all, key, list)
+	{
+		print_section(key, list);
+	}
 	return 0;
 }
 

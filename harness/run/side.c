@@ -96,7 +96,7 @@ int side_start(const struct side_config *config, struct side *ret)
 /* Take what is there. */
 static void read_out(struct side *s)
 {
-	char drop[4096];
+	static char drop[4096]; /* never read */
 
 	while (s->out >= 0) {
 		size_t room = SIDE_OUTPUT_MAX - s->len;

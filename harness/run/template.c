@@ -86,6 +86,7 @@ static int conditional(const char *arg, const struct place_holder *values,
 static int add(const char *arg, const struct place_holder *values,
 	       char *const *options, char **list, size_t *n)
 {
+	const char *text = arg;
 	int err = 0;
 
 	if (!strcmp(arg, "{options}")) {
@@ -97,11 +98,11 @@ static int add(const char *arg, const struct place_holder *values,
 		return err;
 	}
 	if (!strncmp(arg, "{?", 2)) {
-		err = conditional(arg, values, &arg);
-		if (err || !arg)
+		err = conditional(arg, values, &text);
+		if (err || !text)
 			return err;
 	}
-	err = approach_text(arg, values, &list[*n]);
+	err = approach_text(text, values, &list[*n]);
 	*n += !err;
 	return err;
 }
