@@ -4,7 +4,7 @@
 # measured: User and system time of all processes of a side during the
 #   sequential reads, divided by the bytes that were read.
 # excluded: The link emulator and the harness, which have rows of their own.
-# experiment: throughput-rtt throughput-rtt0
+# experiment: throughput-rtt
 # metric: cpu_source_s cpu_target_s
 # per: GiB
 # unit: s/GiB

@@ -31,6 +31,22 @@ static void put_text(const char *text, size_t n, FILE *out)
 	(void)fputc('\'', out);
 }
 
+/* A label of an axis: gnuplot takes it as a format, also in single quotes. */
+static void put_tic_label(const char *name, const char *text, FILE *out)
+{
+	char twice[2 * 256 + 1];
+	size_t n = 0;
+
+	for (; *text && n + 2 < sizeof(twice); text++) {
+		if (*text == '%')
+			twice[n++] = '%';
+		twice[n++] = *text;
+	}
+	(void)fprintf(out, "%s = ", name);
+	put_text(twice, n, out);
+	(void)fputc('\n', out);
+}
+
 static void put_string(const char *name, const char *text, FILE *out)
 {
 	(void)fprintf(out, "%s = ", name);
@@ -256,7 +272,7 @@ static void put_lines(const struct drawing *d, FILE *out)
 		else
 			(void)snprintf(label, sizeof(label), "%.200s",
 				       l->label);
-		put_string(name, label, out);
+		put_tic_label(name, label, out);
 		for (size_t c = 0; c < d->s->n; c++) {
 			const struct curve *curve = &d->s->curves[c];
 
