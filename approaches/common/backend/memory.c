@@ -13,10 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #define PAGE_BYTES   UINT64_C(4096)
+#define HUGE_BYTES   (UINT64_C(2) << 20)
 #define RESERVE_MIN  (UINT64_C(1) << 36)
 #define RESERVE_MAX  (UINT64_C(1) << 42)
 #define RESERVE_GROW 16
@@ -24,6 +26,7 @@
 struct memory {
 	struct ms_backend base;
 	int fd;
+	bool huge; /* the file is on a tmpfs of huge pages */
 	char *addr;
 	uint64_t reserved;	/* bytes of address space at addr */
 	pthread_mutex_t resize; /* one change of size at a time */
@@ -165,10 +168,16 @@ static void memory_close(struct ms_backend *b)
 	free(m);
 }
 
+static void memory_stats(struct ms_backend *b, FILE *out)
+{
+	(void)fprintf(out, "pages %s\n", self(b)->huge ? "huge" : "small");
+}
+
 static const struct ms_backend_ops memory_ops = {
 	.name = "memory",
 	.submit = memory_submit,
 	.map = memory_map,
+	.stats = memory_stats,
 	.close = memory_close,
 };
 
@@ -182,7 +191,37 @@ static uint64_t reserve_for(uint64_t size)
 	return (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 }
 
-int ms_memory_open(uint64_t size, struct ms_backend **ret)
+/*
+ * A tmpfs of huge pages that is attached nowhere: it is gone with its last
+ * file. It has no size of its own, as little as a memfd's has.
+ */
+static int private_tmpfs(void)
+{
+	int mount = -1;
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+
+	if (fs < 0)
+		return -1;
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	(void)close(fs);
+	return mount;
+}
+
+static int huge_file(void)
+{
+	int mount = private_tmpfs();
+
+	if (mount < 0)
+		return -1;
+	int fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	(void)close(mount);
+	return fd;
+}
+
+int ms_memory_open_with(uint64_t size, bool huge, struct ms_backend **ret)
 {
 	struct memory *m = calloc(1, sizeof(*m));
 	int rc = 0;
@@ -195,7 +234,11 @@ int ms_memory_open(uint64_t size, struct ms_backend **ret)
 				MS_CAN_MAP);
 	(void)pthread_mutex_init(&m->resize, NULL);
 	m->reserved = reserve_for(size);
-	m->fd = memfd_create("memsync", MFD_CLOEXEC);
+	/* A huge page for a few bytes would be a waste. */
+	m->fd = huge && size >= HUGE_BYTES ? huge_file() : -1;
+	m->huge = m->fd >= 0;
+	if (!m->huge)
+		m->fd = memfd_create("memsync", MFD_CLOEXEC);
 	if (m->fd < 0 || ftruncate(m->fd, (off_t)size)) {
 		rc = ms_err(-errno, "memory: a memory file of %llu bytes",
 			    (unsigned long long)size);
@@ -217,9 +260,21 @@ fail:
 	return rc;
 }
 
+int ms_memory_open(uint64_t size, struct ms_backend **ret)
+{
+	return ms_memory_open_with(size, false, ret);
+}
+
+bool ms_memory_is_huge(const struct ms_backend *b)
+{
+	return b->ops == &memory_ops &&
+	       ms_container_of(b, const struct memory, base)->huge;
+}
+
 struct memory_config {
 	uint64_t size;
 	uint64_t seed;
+	bool huge;
 };
 
 static const struct ms_opt memory_options[] = {
@@ -227,13 +282,15 @@ static const struct ms_opt memory_options[] = {
 		    "size of the region"),
 	MS_OPT_UINT(struct memory_config, seed, "seed", 0, "0", 0, 0,
 		    "fill with the pattern of this seed; 0: zeros"),
+	MS_OPT_FLAG(struct memory_config, huge, "huge", 0,
+		    "in huge pages, if that may be done"),
 	MS_OPT_END,
 };
 
 static int memory_type_open(const void *config, struct ms_backend **ret)
 {
 	const struct memory_config *c = config;
-	int rc = ms_memory_open(c->size, ret);
+	int rc = ms_memory_open_with(c->size, c->huge, ret);
 
 	if (rc == 0 && c->seed && c->size)
 		ms_pattern_fill(c->seed, 0, self(*ret)->addr, c->size);

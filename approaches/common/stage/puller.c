@@ -4,22 +4,30 @@
 
 #include "approaches/common/backend/base.h"
 #include "approaches/common/stage/cache.h"
+#include "approaches/common/util/clock.h"
 #include "approaches/common/util/err.h"
-#include "approaches/common/util/task.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NONE UINT64_MAX
 
+/* A cancel may come before the cache has the request: it is repeated. */
+#define CANCEL_NS (10 * MS_NS_PER_MS)
+
+enum {
+	THREADS_MAX = 16,
+	RAMP = 4,	    /* requests of a length before it doubles */
+	DOUBLINGS_MAX = 20, /* of a pause */
+};
+
 /* A request in flight, or idle. */
 struct pull {
 	struct ms_puller *puller;
-	struct ms_task task;
 	struct ms_io io;
 	struct pull *next; /* on the idle list */
+	bool busy;
 };
 
 struct ms_puller {
@@ -28,27 +36,45 @@ struct ms_puller {
 	uint64_t *list; /* our copy */
 	uint64_t chunk_bytes;
 	uint64_t chunks;
-	pthread_mutex_t lock;
+	pthread_t thread[THREADS_MAX];
+	unsigned threads;
+	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t changed;
 	struct pull *pulls;
+	uint64_t pull_count;
 	struct pull *idle;
 	uint64_t in_flight;
+	uint64_t flight_bytes;
+	uint64_t ramp;	  /* requests made while they grow */
 	uint64_t cursor;  /* next chunk, linear */
 	uint64_t behind;  /* all before it was asked for in this round */
 	uint64_t ordered; /* positions of the order that are used up */
 	bool stopping;
 	bool exhausted;
-	int error;
+	bool failed;	 /* since the last pause */
+	bool pausing;	 /* one of the threads sees to it */
+	unsigned pauses; /* in a row, nothing succeeded between them */
+	int error;	 /* what wait returns */
 	const char *origin;
+	struct ms_puller_stats stats;
+	const char *last_origin; /* of stats.error */
 };
-
-static void pull_done(struct ms_io *io);
-static void pull_submit(struct ms_task *task);
 
 void ms_puller_defaults(struct ms_puller_options *options)
 {
 	*options = (struct ms_puller_options){
 		.workers = 16, .request = 1 << 20, .follow = true};
+}
+
+/* --- what next? Called with the lock. ------------------------------------ */
+
+/* What failed is absent too if it shall be tried again. */
+static bool is_absent(const struct ms_puller *p, uint64_t chunk)
+{
+	enum ms_chunk_state state = ms_cache_state(p->cache, chunk);
+
+	return state == MS_CHUNK_ABSENT ||
+	       (state == MS_CHUNK_FAILED && p->options.retry_ns);
 }
 
 static uint64_t from_order(struct ms_puller *p)
@@ -64,8 +90,7 @@ static uint64_t from_order(struct ms_puller *p)
 		if (chunk == NONE)
 			return NONE;
 		p->ordered++;
-		if (chunk < p->chunks &&
-		    ms_cache_state(p->cache, chunk) == MS_CHUNK_ABSENT)
+		if (chunk < p->chunks && is_absent(p, chunk))
 			return chunk;
 	}
 }
@@ -73,18 +98,36 @@ static uint64_t from_order(struct ms_puller *p)
 /* From the cursor to the end, then what was passed over, then nothing. */
 static uint64_t from_line(struct ms_puller *p)
 {
-	uint64_t chunk = ms_cache_next_absent(p->cache, p->cursor, false);
+	bool failed = p->options.retry_ns;
+	uint64_t chunk = ms_cache_next_absent(p->cache, p->cursor, failed);
 
 	if (chunk == NONE && p->cursor > p->behind)
-		chunk = ms_cache_next_absent(p->cache, p->behind, false);
+		chunk = ms_cache_next_absent(p->cache, p->behind, failed);
 	return chunk;
+}
+
+/*
+ * Chunks of the next request. A program that starts at the beginning waits for
+ * the first ones, and TCP sends few bytes in its first round trip.
+ */
+static uint64_t next_span(struct ms_puller *p)
+{
+	const struct ms_puller_options *o = &p->options;
+	uint64_t bytes = o->first ? o->first : o->request;
+
+	for (uint64_t n = p->ramp / RAMP; n && bytes < o->request; n--)
+		bytes *= 2;
+	if (bytes < o->request)
+		p->ramp++;
+	else
+		bytes = o->request;
+	return bytes > p->chunk_bytes ? bytes / p->chunk_bytes : 1;
 }
 
 /* The next range to ask for: a run of absent chunks within one request. */
 static bool next_range(struct ms_puller *p, uint64_t *ret_offset,
 		       uint64_t *ret_length)
 {
-	uint64_t per_request = p->options.request / p->chunk_bytes;
 	uint64_t count = 1;
 	uint64_t chunk = from_order(p);
 
@@ -93,10 +136,10 @@ static bool next_range(struct ms_puller *p, uint64_t *ret_offset,
 		if (chunk == NONE)
 			return false;
 		/* Requests end at multiples of their length. */
-		uint64_t end = (chunk / per_request + 1) * per_request;
+		uint64_t span = next_span(p);
+		uint64_t end = (chunk / span + 1) * span;
 		while (chunk + count < end && chunk + count < p->chunks &&
-		       ms_cache_state(p->cache, chunk + count) ==
-			       MS_CHUNK_ABSENT)
+		       is_absent(p, chunk + count))
 			count++;
 		/* Only a linear run from `behind` on leaves nothing behind. */
 		if (p->cursor == p->behind)
@@ -110,60 +153,130 @@ static bool next_range(struct ms_puller *p, uint64_t *ret_offset,
 	return true;
 }
 
-/* Fill idle requests; the lock is held. */
-static void pump(struct ms_puller *p, struct ms_tasks *tasks)
-{
-	uint64_t offset = 0;
-	uint64_t length = 0;
+/* --- requests ------------------------------------------------------------ */
 
-	while (p->idle && !p->stopping && !p->exhausted) {
-		if (!next_range(p, &offset, &length)) {
-			p->exhausted = true;
-			break;
-		}
-		struct pull *pull = p->idle;
-		p->idle = pull->next;
-		p->in_flight++;
-		pull->io = (struct ms_io){.op = MS_OP_POPULATE,
-					  .priority = MS_BULK,
-					  .offset = offset,
-					  .length = length,
-					  .done = pull_done,
-					  .user = pull};
-		ms_tasks_add(tasks, &pull->task, pull_submit);
+/* The lock is held. */
+static void note_failure(struct ms_puller *p, const struct ms_io *io)
+{
+	uint64_t chunk = io->offset / p->chunk_bytes;
+
+	p->stats.errors++;
+	p->stats.error = io->result;
+	p->last_origin = io->origin;
+	/* A cache without room: it does not get better by waiting. */
+	bool again = p->options.retry_ns && io->result != -ENOSPC;
+	if (!again && !p->error) {
+		p->error = io->result;
+		p->origin = io->origin;
 	}
-	if (p->in_flight == 0)
-		pthread_cond_broadcast(&p->changed);
-}
-
-static void pull_submit(struct ms_task *task)
-{
-	struct pull *pull = ms_container_of(task, struct pull, task);
-
-	ms_submit(pull->puller->cache, &pull->io);
+	if (io->result == -ENOSPC)
+		p->exhausted = true;
+	if (again) {
+		p->failed = true;
+		if (chunk < p->behind)
+			p->behind = chunk;
+	}
 }
 
 static void pull_done(struct ms_io *io)
 {
 	struct pull *pull = io->user;
 	struct ms_puller *p = pull->puller;
-	struct ms_tasks tasks = {0};
 
 	pthread_mutex_lock(&p->lock);
+	pull->busy = false;
 	pull->next = p->idle;
 	p->idle = pull;
 	p->in_flight--;
-	if (io->result < 0 && !p->error) {
-		p->error = io->result;
-		p->origin = io->origin;
+	p->flight_bytes -= io->length;
+	if (io->result == 0) {
+		p->pauses = 0;
+		p->stats.bytes += io->length;
+	} else if (!p->stopping) {
+		note_failure(p, io);
 	}
-	if (io->result == -ENOSPC)
-		p->exhausted = true;
-	pump(p, &tasks);
+	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
-	/* After the last one `p` may be gone; the tasks are not empty then. */
-	ms_tasks_run(&tasks);
 }
+
+/* A pause that grows with the failures in a row. The lock is held. */
+static void pause_pull(struct ms_puller *p)
+{
+	unsigned doublings =
+		p->pauses < DOUBLINGS_MAX ? p->pauses : DOUBLINGS_MAX;
+
+	p->pausing = true;
+	/* However many requests were in flight, it is one failure. */
+	while (p->in_flight && !p->stopping)
+		(void)pthread_cond_wait(&p->changed, &p->lock);
+	if (p->pauses++ >= p->options.retries) {
+		p->error = p->stats.error;
+		p->origin = p->last_origin;
+		p->exhausted = true;
+		pthread_cond_broadcast(&p->changed);
+	}
+	struct timespec until =
+		ms_timespec(ms_now_ns() + (p->options.retry_ns << doublings));
+	while (!p->stopping && !p->exhausted &&
+	       pthread_cond_clockwait(&p->changed, &p->lock, CLOCK_MONOTONIC,
+				      &until) == 0)
+		continue;
+	p->failed = false;
+	p->pausing = false;
+	pthread_cond_broadcast(&p->changed);
+}
+
+/* Ask for the next range, if there is room and one. The lock is held. */
+static bool pull_one(struct ms_puller *p)
+{
+	uint64_t window = p->options.window;
+	uint64_t offset = 0;
+	uint64_t length = 0;
+
+	if (p->exhausted || !p->idle || (window && p->flight_bytes >= window))
+		return false;
+	if (!next_range(p, &offset, &length)) {
+		/* What is in flight may fail and be there again. */
+		if (!p->in_flight || !p->options.retry_ns) {
+			p->exhausted = true;
+			pthread_cond_broadcast(&p->changed);
+		}
+		return false;
+	}
+	struct pull *pull = p->idle;
+	p->idle = pull->next;
+	pull->busy = true;
+	p->in_flight++;
+	p->flight_bytes += length;
+	p->stats.requests++;
+	pull->io = (struct ms_io){.op = MS_OP_POPULATE,
+				  .priority = MS_BULK,
+				  .offset = offset,
+				  .length = length,
+				  .done = pull_done,
+				  .user = pull};
+	pthread_mutex_unlock(&p->lock);
+	ms_submit(p->cache, &pull->io);
+	pthread_mutex_lock(&p->lock);
+	return true;
+}
+
+static void *pull_main(void *arg)
+{
+	struct ms_puller *p = arg;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stopping) {
+		if (p->failed && !p->pausing)
+			pause_pull(p);
+		else if (p->pausing || !pull_one(p))
+			(void)pthread_cond_wait(&p->changed, &p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* --- life ---------------------------------------------------------------- */
 
 static int check_options(const struct ms_backend *cache,
 			 const struct ms_puller_options *o)
@@ -177,6 +290,9 @@ static int check_options(const struct ms_backend *cache,
 		return ms_err(-EINVAL,
 			      "puller: the request is not a multiple of the "
 			      "chunk");
+	if (o->threads > THREADS_MAX)
+		return ms_err(-EINVAL, "puller: %d threads at most",
+			      THREADS_MAX);
 	return 0;
 }
 
@@ -200,6 +316,7 @@ static int allocate(struct ms_puller *p)
 	p->pulls = calloc(workers, sizeof(*p->pulls));
 	if (!p->pulls)
 		return -ENOMEM;
+	p->pull_count = workers;
 	for (uint64_t i = 0; i < workers; i++) {
 		p->pulls[i].puller = p;
 		p->pulls[i].next = p->idle;
@@ -218,7 +335,7 @@ int ms_puller_start(struct ms_backend *cache,
 		    const struct ms_puller_options *options,
 		    struct ms_puller **ret)
 {
-	struct ms_tasks tasks = {0};
+	unsigned threads = options->threads ? options->threads : 1;
 	int rc = check_options(cache, options);
 
 	if (rc)
@@ -236,11 +353,15 @@ int ms_puller_start(struct ms_backend *cache,
 		puller_free(p);
 		return ms_err(-ENOMEM, "puller");
 	}
+	for (; p->threads < threads; p->threads++) {
+		rc = -pthread_create(&p->thread[p->threads], options->attr,
+				     pull_main, p);
+		if (rc) {
+			ms_puller_stop(p);
+			return ms_err(rc, "puller: start a thread");
+		}
+	}
 	*ret = p;
-	pthread_mutex_lock(&p->lock);
-	pump(p, &tasks);
-	pthread_mutex_unlock(&p->lock);
-	ms_tasks_run(&tasks);
 	return 0;
 }
 
@@ -267,18 +388,35 @@ void ms_puller_demand(struct ms_puller *puller, uint64_t offset,
 		      uint64_t length)
 {
 	pthread_mutex_lock(&puller->lock);
-	if (puller->options.follow && length && puller->chunk_bytes) {
+	if (puller->options.follow && length) {
 		uint64_t next = (offset + length - 1) / puller->chunk_bytes + 1;
 		/* The linear pull is about to get there by itself. */
-		uint64_t near =
-			puller->cursor + puller->options.workers *
-						 puller->options.request /
-						 puller->chunk_bytes;
+		uint64_t near = puller->cursor +
+				puller->flight_bytes / puller->chunk_bytes;
 		if (next < puller->chunks &&
 		    (next < puller->cursor || next > near))
 			puller->cursor = next;
 	}
 	pthread_mutex_unlock(&puller->lock);
+}
+
+void ms_puller_get_stats(struct ms_puller *puller, struct ms_puller_stats *ret)
+{
+	pthread_mutex_lock(&puller->lock);
+	*ret = puller->stats;
+	pthread_mutex_unlock(&puller->lock);
+}
+
+/* Cancelling completes requests, which takes the lock: it is let go. */
+static void cancel_all(struct ms_puller *p)
+{
+	for (uint64_t i = 0; i < p->pull_count && p->in_flight; i++) {
+		if (!p->pulls[i].busy)
+			continue;
+		pthread_mutex_unlock(&p->lock);
+		ms_cancel(p->cache, &p->pulls[i].io);
+		pthread_mutex_lock(&p->lock);
+	}
 }
 
 void ms_puller_stop(struct ms_puller *puller)
@@ -287,8 +425,17 @@ void ms_puller_stop(struct ms_puller *puller)
 		return;
 	pthread_mutex_lock(&puller->lock);
 	puller->stopping = true;
-	while (puller->in_flight)
-		(void)pthread_cond_wait(&puller->changed, &puller->lock);
+	pthread_cond_broadcast(&puller->changed);
+	while (puller->in_flight) {
+		cancel_all(puller);
+		struct timespec until = ms_timespec(ms_now_ns() + CANCEL_NS);
+		if (puller->in_flight)
+			(void)pthread_cond_clockwait(&puller->changed,
+						     &puller->lock,
+						     CLOCK_MONOTONIC, &until);
+	}
 	pthread_mutex_unlock(&puller->lock);
+	for (unsigned i = 0; i < puller->threads; i++)
+		(void)pthread_join(puller->thread[i], NULL);
 	puller_free(puller);
 }
