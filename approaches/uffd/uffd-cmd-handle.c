@@ -45,10 +45,8 @@ static int run(const struct config *c, const char *spec)
 	if (rc)
 		return uffd_cmd_error(PROGRAM, rc);
 	rc = ms_uffd_service_open(c->listen, backend, &o, &service);
-	if (rc) {
-		ms_close(backend);
+	if (rc)
 		return uffd_cmd_error(PROGRAM, rc);
-	}
 	(void)printf("listening on %s\n", c->listen);
 	(void)fflush(stdout);
 	(void)uffd_cmd_wait_signal();
@@ -59,7 +57,6 @@ static int run(const struct config *c, const char *spec)
 				      "last: %s\n",
 			      stats.errors, ms_errno_text(stats.error));
 	ms_uffd_service_close(service);
-	ms_close(backend);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PROGRAM "memsync-uffd map"
@@ -156,7 +157,10 @@ static int run_workload(const struct config *c, const char *spec)
 	if (c->engine.placement != MEMSYNC_UFFD_FLOAT &&
 	    c->workload.threads == 1)
 		stay_here();
-	ms_result_text(&r.pipeline, spec);
+	const struct memsync_uffd_options o = uffd_cmd_options(&c->engine);
+	char *pipeline = ms_uffd_source_spec(spec, &o);
+	ms_result_text(&r.pipeline, pipeline ? pipeline : spec);
+	free(pipeline);
 	ms_result_text(&r.placement, where[c->engine.placement]);
 	int rc = measure(c, spec, &r);
 	int code = 2;
@@ -187,6 +191,24 @@ static int run_command(const struct config *c, int argc, char **argv)
 	return uffd_cmd_run(&run);
 }
 
+/* The options, and the pipeline that they make of the operand. */
+static int dump_config(const struct config *c, int argc, char **argv)
+{
+	const struct memsync_uffd_options o = uffd_cmd_options(&c->engine);
+
+	ms_opt_dump(options, c, stdout);
+	if (argc == 0)
+		return 0;
+	char *pipeline = ms_uffd_source_spec(argv[0], &o);
+	if (!pipeline) {
+		(void)fprintf(stderr, PROGRAM ": out of memory\n");
+		return 1;
+	}
+	(void)printf("pipeline=%s\n", pipeline);
+	free(pipeline);
+	return 0;
+}
+
 int uffd_cmd_map(int argc, char **argv)
 {
 	struct config c = {0};
@@ -197,7 +219,8 @@ int uffd_cmd_map(int argc, char **argv)
 	if (rc < 0)
 		code = 2;
 	else if (rc == 0 && parsed.dump_config)
-		ms_opt_dump(options, &c, stdout);
+		code = dump_config(&c, argc - parsed.first_operand,
+				   argv + parsed.first_operand);
 	else if (rc == 0 && argc - parsed.first_operand == 1)
 		code = run_workload(&c, argv[parsed.first_operand]);
 	else if (rc == 0)

@@ -154,6 +154,5 @@ int uffd_cmd_run(const struct uffd_cmd_run *run)
 	(void)snprintf(socket, sizeof(socket), "%s/socket", folder);
 	int code = serve_child(&with_path, backend, socket, shim, &mask);
 	(void)rmdir(folder);
-	ms_close(backend);
 	return code;
 }

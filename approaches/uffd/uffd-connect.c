@@ -73,24 +73,16 @@ static int hand_over(struct memsync_uffd *r)
 	if (rc)
 		return rc;
 	r->size = offer.size;
-	if (offer.shared) {
-		rc = ms_uffd_arena_open(&r->arena, r->size, false);
-		if (rc)
-			return rc;
-	}
-	rc = ms_uffd_region_map(r, r->arena.fd, 0);
+	/* Anonymous: the pages of the handler's cache are copied into it. */
+	rc = ms_uffd_region_map(r, -1, 0);
 	if (rc)
 		return rc;
 	struct ms_uffd_range range = {.start = (uintptr_t)r->addr,
 				      .length = r->length,
 				      .uffd = r->uffd,
-				      .memory = r->arena.fd};
+				      .memory = -1};
 	rc = ms_uffd_send_range(r->socket, &range);
-	if (rc == 0)
-		rc = ms_uffd_recv_answer(r->socket);
-	/* Only the handler sees the memory with its holes from now on. */
-	ms_uffd_arena_close(&r->arena);
-	return rc;
+	return rc ? rc : ms_uffd_recv_answer(r->socket);
 }
 
 int memsync_uffd_connect(const char *path, struct memsync_uffd **ret)
@@ -100,7 +92,7 @@ int memsync_uffd_connect(const char *path, struct memsync_uffd **ret)
 
 	if (!r)
 		return ms_err(-ENOMEM, "uffd");
-	r->uffd = r->stop_fd = r->arena.fd = -1;
+	r->uffd = r->stop_fd = -1;
 	r->socket = rc = dial(path);
 	if (rc >= 0)
 		rc = hand_over(r);
@@ -131,8 +123,7 @@ void memsync_uffd_close(struct memsync_uffd *region)
 		(void)pthread_join(region->guard, NULL);
 	}
 	ms_uffd_engine_stop(region->engine);
-	if (region->owns_backend)
-		ms_close(region->backend);
+	ms_uffd_source_close(region->source);
 	/* Unmapped before its userfaultfd is closed: never a page of zeros. */
 	if (region->addr)
 		(void)munmap(region->addr, region->length);
@@ -143,6 +134,5 @@ void memsync_uffd_close(struct memsync_uffd *region)
 		(void)close(region->stop_fd);
 	if (region->socket >= 0)
 		(void)close(region->socket);
-	ms_uffd_arena_close(&region->arena);
 	free(region);
 }

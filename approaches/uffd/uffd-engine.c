@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 enum {
-	BATCH = 64 /* events read at once */
+	BATCH = 64,	  /* events read at once */
+	WORKERS_MAX = 16, /* as many as a puller has */
 };
 
 /* --- faults ----------------------------------------------------------------
@@ -36,66 +37,76 @@ static uint64_t span_for(struct ms_uffd_engine *e, uint64_t page)
 	return e->span;
 }
 
+/* Pages from `first` to before `end` that are as `local` and not mapped. */
+static uint64_t run_of(const struct ms_uffd_engine *e, uint64_t first,
+		       uint64_t end, bool local)
+{
+	uint64_t p = first;
+
+	while (p < end && atomic_load(&e->state[p]) == PG_NONE &&
+	       uffd_is_local(e, p) == local)
+		p++;
+	return p - first;
+}
+
+static bool is_absent(const struct ms_uffd_engine *e, uint64_t page)
+{
+	enum ms_chunk_state state =
+		ms_cache_state(e->backend, page >> e->chunk_shift);
+
+	return state == MS_CHUNK_ABSENT || state == MS_CHUNK_FAILED;
+}
+
+/* Ask for a page that is marked as wanted, and for its neighbours. */
 static void fetch(struct ms_uffd_engine *e, uint64_t page)
 {
 	uint64_t least = e->config.options.chunk_bytes / MS_UFFD_PAGE;
+	uint64_t first = page;
+	uint64_t end = page + 1;
+
+	/* On its way already: the cache hurries it. */
+	if (!is_absent(e, page)) {
+		uffd_fill(e, page, page, 1);
+		return;
+	}
 	uint64_t span = span_for(e, page);
 	/* Without locality the neighbours on both sides are as likely. */
-	uint64_t first = span == least ? page - page % least : page;
-	uint64_t count = 0;
-
-	count = uffd_claim(e, page, span - (page - first), PG_WANTED);
-	if (count == 0)
-		return; /* the pull was faster: the fault is looked at again */
-	/* Backwards, as far as it is absent. */
-	while (first < page && page_swap(e, page - 1, PG_ABSENT, PG_FLIGHT)) {
-		page--;
-		count++;
-	}
-	e->expected = page + count;
+	uint64_t low = span == least ? page - page % least : page;
+	uint64_t high = low + span < e->pages ? low + span : e->pages;
+	while (end < high && is_absent(e, end))
+		end++;
+	while (first > low && is_absent(e, first - 1))
+		first--;
+	e->expected = end;
 	/* Going on in order: the pull shall be ahead of the program. */
-	if (e->span > least)
-		atomic_store(&e->demand, e->expected);
-	uffd_fill(e, page, count, false);
+	if (e->span > least && e->config.source->puller)
+		ms_puller_demand(e->config.source->puller, first * MS_UFFD_PAGE,
+				 (end - first) * MS_UFFD_PAGE);
+	uffd_fill(e, page, first, end - first);
 }
 
 void uffd_tuned_fault(struct ms_uffd_engine *e, uint64_t page)
 {
+	uint64_t most = e->config.options.span_bytes / MS_UFFD_PAGE;
+	uint64_t end = page + most < e->pages ? page + most : e->pages;
+
 	for (;;) {
 		uint8_t state = atomic_load(&e->state[page]);
-		switch (state) {
-		case PG_ABSENT:
+		if (state == PG_FAILED) {
+			uffd_fail_page(e, page);
+			return;
+		}
+		/* Its bytes are there: it was never mapped here, or the
+		 * program has dropped it, or the report is old news. */
+		if (uffd_is_local(e, page)) {
+			uint64_t count = run_of(e, page, end, true);
+			uffd_install(e, page, count ? count : 1);
+			return;
+		}
+		if (state == PG_WANTED)
+			return; /* its completion wakes */
+		if (page_swap(e, page, state, PG_WANTED)) {
 			fetch(e, page);
-			if (atomic_load(&e->state[page]) != PG_ABSENT)
-				return;
-			break;
-		case PG_FLIGHT:
-			if (!page_swap(e, page, PG_FLIGHT, PG_WANTED))
-				break;
-			uffd_hurry(e, page);
-			return;
-		case PG_LOCAL:
-		case PG_STALE:
-			/* STALE: reported again, so the program has dropped
-			 * the page. A file still has it. */
-			if (e->config.alias)
-				uffd_install(e, page, 1);
-			else if (state == PG_STALE &&
-				 page_swap(e, page, PG_STALE, PG_ABSENT))
-				break;
-			return;
-		case PG_INSTALLED:
-			if (!page_swap(e, page, PG_INSTALLED, PG_STALE))
-				break;
-			if (e->config.alias)
-				break;
-			(void)ms_uffd_wake(e->config.fd, page_address(e, page),
-					   MS_UFFD_PAGE);
-			return;
-		case PG_FAILED:
-			uffd_fail_pages(e, page, 1);
-			return;
-		default: /* PG_WANTED: its completion wakes */
 			return;
 		}
 	}
@@ -175,22 +186,28 @@ static void choose_cpus(cpu_set_t *set, bool same)
 	}
 }
 
-int uffd_thread(const struct ms_uffd_engine *e, bool helper, pthread_t *ret,
-		void *(*fn)(void *), void *arg)
+void uffd_thread_attr(enum memsync_uffd_placement where, bool helper,
+		      pthread_attr_t *attr)
 {
-	enum memsync_uffd_placement where = e->config.options.placement;
-	pthread_attr_t attr;
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	if (pthread_attr_init(&attr))
-		return -ENOMEM;
 	if (where != MEMSYNC_UFFD_FLOAT)
 		choose_cpus(&set, where == MEMSYNC_UFFD_SAME && !helper);
 	if (CPU_COUNT(&set))
-		(void)pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
-	int rc = pthread_create(ret, &attr, fn, arg);
+		(void)pthread_attr_setaffinity_np(attr, sizeof(set), &set);
+}
+
+static int start_handler(struct ms_uffd_engine *e)
+{
+	pthread_attr_t attr;
+
+	if (pthread_attr_init(&attr))
+		return -ENOMEM;
+	uffd_thread_attr(e->config.options.placement, false, &attr);
+	int rc = pthread_create(&e->handler, &attr, handle, e);
 	(void)pthread_attr_destroy(&attr);
+	e->handler_runs = rc == 0;
 	return -rc;
 }
 
@@ -232,81 +249,87 @@ static void free_engine(struct ms_uffd_engine *e)
 {
 	if (e->stop_fd >= 0)
 		(void)close(e->stop_fd);
-	(void)pthread_mutex_destroy(&e->pull_lock);
 	(void)pthread_mutex_destroy(&e->lock);
 	(void)pthread_cond_destroy(&e->changed);
 	free((void *)e->state);
 	free(e);
 }
 
-/* End the threads and wait until no request is in flight. */
-static void end_threads(struct ms_uffd_engine *e)
+/*
+ * Map what became local before the engine was attached: the pull begins before
+ * the range is mapped. It is found at the front, or when it is accessed.
+ */
+static void catch_up(struct ms_uffd_engine *e)
 {
-	pthread_mutex_lock(&e->lock);
-	e->stopping = true;
-	pthread_cond_broadcast(&e->changed);
-	pthread_mutex_unlock(&e->lock);
-	if (e->handler_runs) {
-		(void)eventfd_write(e->stop_fd, 1);
-		(void)pthread_join(e->handler, NULL);
+	uint64_t left = ms_cache_local_chunks(e->backend) << e->chunk_shift;
+
+	for (uint64_t p = 0; p < e->pages && left; p++) {
+		left -= !is_absent(e, p);
+		uint64_t count = run_of(e, p, e->pages, true);
+		if (count) {
+			uffd_install(e, p, count);
+			left -= count - 1 < left ? count - 1 : left;
+			p += count - 1;
+		}
 	}
-	uffd_pull_stop(e);
-	pthread_mutex_lock(&e->lock);
-	for (struct fill *f = e->fills; f; f = f->next)
-		ms_cancel(e->config.backend, &f->io);
-	while (e->fills)
-		pthread_cond_wait(&e->changed, &e->lock);
-	pthread_mutex_unlock(&e->lock);
+}
+
+static int allocate(struct ms_uffd_engine *e)
+{
+	e->pages = (e->config.size + MS_UFFD_PAGE - 1) / MS_UFFD_PAGE;
+	e->expected = UINT64_MAX;
+	(void)pthread_mutex_init(&e->lock, NULL);
+	(void)pthread_cond_init(&e->changed, NULL);
+	e->stop_fd = eventfd(0, EFD_CLOEXEC);
+	e->state = calloc(e->pages, sizeof(*e->state));
+	if (e->stop_fd < 0 || !e->state)
+		return ms_err(-ENOMEM, "uffd: the state of %llu pages",
+			      (unsigned long long)e->pages);
+	return 0;
 }
 
 int ms_uffd_engine_start(const struct ms_uffd_engine_config *config,
 			 struct ms_uffd_engine **ret)
 {
 	struct ms_uffd_engine *e = calloc(1, sizeof(*e));
-	int rc = 0;
 
 	if (!e)
 		return ms_err(-ENOMEM, "uffd");
 	e->config = *config;
-	e->pages = (config->size + MS_UFFD_PAGE - 1) / MS_UFFD_PAGE;
-	e->expected = UINT64_MAX;
-	(void)pthread_mutex_init(&e->pull_lock, NULL);
-	(void)pthread_mutex_init(&e->lock, NULL);
-	(void)pthread_cond_init(&e->changed, NULL);
-	e->stop_fd = eventfd(0, EFD_CLOEXEC);
-	e->state = calloc(e->pages, sizeof(*e->state));
-	if (e->stop_fd < 0 || !e->state) {
-		rc = ms_err(-ENOMEM, "uffd: the state of %llu pages",
-			    (unsigned long long)e->pages);
+	e->backend = config->source->backend;
+	e->bytes = config->source->memory.addr;
+	if (e->bytes)
+		e->chunk_shift = (unsigned)__builtin_ctzll(
+			ms_cache_chunk_bytes(e->backend) / MS_UFFD_PAGE);
+	int rc = allocate(e);
+	if (rc == 0) {
+		rc = start_handler(e);
+		if (rc)
+			(void)ms_err(rc, "uffd: start the handler");
+	}
+	if (rc) {
 		free_engine(e);
 		return rc;
 	}
-	if (config->populate)
-		ms_cache_on_local(config->backend, uffd_on_local, e);
-	rc = uffd_thread(e, false, &e->handler, handle, e);
-	if (rc) {
-		rc = ms_err(rc, "uffd: start the handler");
-	} else {
-		e->handler_runs = true;
-		if (config->options.variant == MEMSYNC_UFFD_TUNED &&
-		    !config->options.no_pull)
-			rc = uffd_pull_start(e);
-	}
-	if (rc) {
-		end_threads(e);
-		if (config->populate)
-			ms_cache_on_local(config->backend, NULL, NULL);
-		free_engine(e);
-		return rc;
-	}
+	if (e->bytes)
+		ms_uffd_source_attach(config->source, e);
+	if (e->bytes && config->shared)
+		catch_up(e);
 	*ret = e;
 	return 0;
 }
 
 void ms_uffd_engine_stop(struct ms_uffd_engine *engine)
 {
-	if (engine)
-		end_threads(engine);
+	if (!engine)
+		return;
+	if (engine->bytes)
+		ms_uffd_source_detach(engine->config.source, engine);
+	(void)eventfd_write(engine->stop_fd, 1);
+	if (engine->handler_runs)
+		(void)pthread_join(engine->handler, NULL);
+	engine->handler_runs = false;
+	uffd_fills_end(engine);
 }
 
 void ms_uffd_engine_free(struct ms_uffd_engine *engine)
@@ -324,8 +347,6 @@ void ms_uffd_engine_stats(const struct ms_uffd_engine *e,
 		.faults = atomic_load(&e->count.faults),
 		.urgent_requests = atomic_load(&e->count.urgent_requests),
 		.urgent_bytes = atomic_load(&e->count.urgent_bytes),
-		.pull_requests = atomic_load(&e->count.pull_requests),
-		.pull_bytes = atomic_load(&e->count.pull_bytes),
 		.pages_installed = atomic_load(&e->count.installed),
 		.pages_present = atomic_load(&e->count.present),
 		.kernel_again = atomic_load(&e->count.again),

@@ -8,23 +8,26 @@
  * Variant `thesis` is one thread that reads one event, fetches 4 KiB, copies
  * them in, and only then looks at the next event.
  *
- * Variant `tuned` keeps a state for each page, has any number of requests in
- * flight and pulls the whole region in the background:
+ * Variant `tuned` asks a cache (uffd-source.h) to make local what a fault
+ *needs, with any number of requests in flight, and maps what has become local,
+ *for whatever reason. The cache's local store owns the pages and the cache
+ *knows which are there; the engine only keeps what it has done about each:
  *
- *	ABSENT --claimed--> FLIGHT --arrived--> LOCAL --installed--> INSTALLED
- *	   ^                  | fault                                   |
- *	   |                  v                                    (zapped by
- *	   +--failed------- WANTED --failed--> FAILED (poisoned)    the program)
+ *	  +---- became local (pull, neighbour's fault) ----+
+ *	  |						   v
+ *	NONE --fault, not local--> WANTED --became local--> INSTALLED
+ *				      |			   | ^ (dropped by
+ *				      +--failed--> FAILED  +-+  the program)
  *
- * With shared memory the backend receives into `alias`, a second mapping of
- * the registered file, and CONTINUE maps those very pages; without, into a
- * buffer that COPY copies. If the backend is a cache whose local store is the
- * shared memory, it is asked to POPULATE instead of to READ.
+ * If the range is a second mapping of the cache's memory file, CONTINUE maps
+ * those very pages; if it is anonymous memory (of another process), COPY
+ * copies them.
  */
 #ifndef MS_UFFD_ENGINE_H
 #define MS_UFFD_ENGINE_H
 
 #include "approaches/uffd/uffd-kernel.h"
+#include "approaches/uffd/uffd-source.h"
 #include "memsync/backend.h"
 #include "memsync/uffd.h"
 
@@ -35,10 +38,9 @@ struct ms_uffd_engine_config {
 	uint64_t start; /* address of the range where it is registered */
 	uint64_t size;	/* bytes of the region; the range is rounded up
 			   to whole pages */
-	char *alias;	/* the shared memory here, or NULL */
-	bool populate;	/* the backend is a cache over `alias` */
+	bool shared;	/* the range shows the cache's memory file */
 	bool foreign;	/* the range is another process's */
-	struct ms_backend *backend;	     /* borrowed */
+	struct ms_uffd_source *source;	     /* borrowed */
 	struct memsync_uffd_options options; /* complete: no zeros left */
 };
 
@@ -51,16 +53,13 @@ int ms_uffd_engine_start(const struct ms_uffd_engine_config *config,
 	__attribute__((nonnull, warn_unused_result));
 
 /*
- * Stop: cancel what is in flight and end the threads. The range must be mapped
+ * Stop: cancel what is in flight and end the thread. The range must be mapped
  * still, so that nothing else is at its addresses, and must not be accessed
  * any more. NULL is legal.
  */
 void ms_uffd_engine_stop(struct ms_uffd_engine *engine);
 
-/*
- * Free a stopped engine and close the userfaultfd. A cache under it may call
- * on_local until it is closed itself, so that comes before. NULL is legal.
- */
+/* Free a stopped engine and close the userfaultfd. NULL is legal. */
 void ms_uffd_engine_free(struct ms_uffd_engine *engine);
 
 void ms_uffd_engine_stats(const struct ms_uffd_engine *engine,

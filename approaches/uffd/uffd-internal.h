@@ -8,55 +8,45 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* State of a page; changes are compare-and-swap but where noted. */
+/*
+ * What the engine has done about a page; whether its bytes are there is the
+ * cache's to say. Changes are atomic.
+ */
 enum {
-	PG_ABSENT,
-	PG_FLIGHT,    /* a request for it is under way */
-	PG_WANTED,    /* the same, and a fault waits for it */
-	PG_LOCAL,     /* the bytes are there, mapped in a moment */
-	PG_INSTALLED, /* mapped */
-	PG_STALE,     /* mapped, but a fault was reported: was it old news? */
+	PG_NONE,
+	PG_WANTED,    /* a fault waits for a request */
+	PG_INSTALLED, /* mapped, or about to be */
 	PG_FAILED,    /* poisoned */
 };
 
-/* A request for a run of claimed pages. */
+/* A request for a fault. */
 struct fill {
 	struct ms_io io;
 	struct ms_uffd_engine *engine;
 	struct fill *next; /* in the list of those in flight; engine->lock */
 	struct fill *prev;
-	uint64_t first; /* page */
-	uint64_t count; /* pages */
-	char *bounce;	/* where the bytes go without shared memory */
-	bool pull;	/* made in the background */
-};
-
-enum {
-	WORKERS_MAX = 16
+	uint64_t page;	/* that the fault waits for */
+	bool alone;	/* the request is for no other */
+	bool cancelled; /* engine->lock */
+	bool held;	/* by who cancels it; engine->lock */
+	bool ended;	/* to be freed when it is not held; engine->lock */
 };
 
 struct ms_uffd_engine {
 	struct ms_uffd_engine_config config;
+	struct ms_uffd_engine *next; /* the source's */
+	struct ms_backend *backend;  /* the source's */
+	const char *bytes;	     /* the cache's pages here, or NULL */
+	unsigned chunk_shift;	     /* pages of a chunk: 1 << chunk_shift */
 	uint64_t pages;
 	_Atomic uint8_t *state; /* PG_* of each page */
 	pthread_t handler;
 	bool handler_runs;
 	int stop_fd; /* eventfd: readable when the handler shall end */
 
-	/* Background pull. Lock order: pull_lock, lock. */
-	pthread_t worker[WORKERS_MAX];
-	unsigned workers;
-	pthread_mutex_t pull_lock; /* cursor, pulls */
-	unsigned pulls;		   /* requests made while they grow */
-	uint64_t cursor;	   /* next page to look at */
-	_Atomic uint64_t demand;   /* a fault wants the pull to go on here;
-				      UINT64_MAX: no */
-	pthread_mutex_t lock;	   /* what follows, and the list */
+	pthread_mutex_t lock; /* what follows, and the list */
 	pthread_cond_t changed;
-	struct fill *fills;   /* in flight */
-	uint64_t pulling;     /* bytes in flight for the pull */
-	bool pull_failed;     /* since the last look */
-	unsigned pull_errors; /* rounds of failure in a row */
+	struct fill *fills; /* in flight */
 	bool stopping;
 
 	/* Owned by the handler thread: the last run fetched for a fault. */
@@ -68,8 +58,7 @@ struct ms_uffd_engine {
 	_Atomic int error;
 	struct {
 		_Atomic uint64_t faults, urgent_requests, urgent_bytes,
-			pull_requests, pull_bytes, installed, present, again,
-			retries, errors, failed;
+			installed, present, again, retries, errors, failed;
 	} count;
 };
 
@@ -93,42 +82,34 @@ static inline bool page_swap(struct ms_uffd_engine *e, uint64_t page,
 /* Add the kernel's answers to the counters. */
 void uffd_count(struct ms_uffd_engine *e, const struct ms_uffd_done *done);
 
-/*
- * Claim absent pages from `first` on, `max` at most, as `state` (FLIGHT or
- * WANTED for the first, FLIGHT for the others). Returns how many.
- */
-uint64_t uffd_claim(struct ms_uffd_engine *e, uint64_t first, uint64_t max,
-		    uint8_t state);
+/* True if the cache has the page's bytes. */
+bool uffd_is_local(const struct ms_uffd_engine *e, uint64_t page);
 
-/* Request claimed pages. They are resolved or failed by its completion. */
-void uffd_fill(struct ms_uffd_engine *e, uint64_t first, uint64_t count,
-	       bool pull);
+/* Ask for `length` bytes at `offset`, for the fault on `page`. */
+void uffd_fill(struct ms_uffd_engine *e, uint64_t page, uint64_t first,
+	       uint64_t count);
 
-/* Hurry the request that page belongs to, if it is in flight. */
-void uffd_hurry(struct ms_uffd_engine *e, uint64_t page);
-
-/* Map local pages of shared memory. */
+/* Map pages that are local. */
 void uffd_install(struct ms_uffd_engine *e, uint64_t first, uint64_t count);
 
 /* No bytes will come: accesses raise SIGBUS. */
-void uffd_fail_pages(struct ms_uffd_engine *e, uint64_t first, uint64_t count);
+void uffd_fail_page(struct ms_uffd_engine *e, uint64_t page);
 
-/* A cache's callback: a range became local, on our request or not. */
-void uffd_on_local(void *engine, uint64_t offset, uint64_t length);
+/* A range became local, on our request or not. */
+void uffd_on_local(struct ms_uffd_engine *e, uint64_t offset, uint64_t length);
 
-/* Background threads. */
-int uffd_pull_start(struct ms_uffd_engine *e);
-void uffd_pull_stop(struct ms_uffd_engine *e);
-/* A request of the pull has ended; makes room for the next. */
-void uffd_pull_ended(struct ms_uffd_engine *e, uint64_t bytes, int result);
+/* Cancel the requests in flight and wait for their ends. */
+void uffd_fills_end(struct ms_uffd_engine *e);
 
 /* The two kinds of handler. */
 void uffd_thesis_fault(struct ms_uffd_engine *e, uint64_t page);
 void uffd_tuned_fault(struct ms_uffd_engine *e, uint64_t page);
 
-/* Create a thread at the place that the options say; `helper`: not the
- * handler itself, but one that should stay out of the application's way. */
-int uffd_thread(const struct ms_uffd_engine *e, bool helper, pthread_t *ret,
-		void *(*fn)(void *), void *arg);
+/*
+ * The place of a thread that the options say; `helper`: not the handler itself,
+ * but one that should stay out of the application's way.
+ */
+void uffd_thread_attr(enum memsync_uffd_placement where, bool helper,
+		      pthread_attr_t *attr);
 
 #endif

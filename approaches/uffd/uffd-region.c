@@ -3,7 +3,6 @@
  */
 #include "approaches/uffd/uffd-region.h"
 
-#include "approaches/common/stage/cache.h"
 #include "approaches/common/util/err.h"
 #include "approaches/uffd/uffd-compat.h"
 
@@ -37,79 +36,47 @@ int ms_uffd_region_map(struct memsync_uffd *r, int memory_fd,
 				memory_fd >= 0);
 }
 
-/*
- * Where the bytes will be: pages that the cache's store owns, an arena of our
- * own, or nowhere (anonymous memory, copied into).
- */
-static int find_memory(struct memsync_uffd *r,
-		       struct ms_uffd_engine_config *config, int *ret_fd,
-		       uint64_t *ret_offset)
-{
-	struct ms_mapping m = {.fd = -1};
-
-	*ret_fd = -1;
-	*ret_offset = 0;
-	if (r->options.variant == MEMSYNC_UFFD_THESIS)
-		return 0;
-	if (ms_cache_is(r->backend) && (r->backend->caps & MS_CAN_MAP)) {
-		int rc = ms_map(r->backend, 0, r->size, &m);
-		if (rc)
-			return rc;
-		if (m.fd >= 0 && m.fd_offset % MS_UFFD_PAGE == 0) {
-			*ret_fd = m.fd;
-			*ret_offset = m.fd_offset;
-			config->alias = m.addr;
-			config->populate = true;
-			return 0;
-		}
-	}
-	int rc = ms_uffd_arena_open(&r->arena, r->size, !r->options.no_huge);
-	if (rc)
-		return rc;
-	*ret_fd = r->arena.fd;
-	config->alias = r->arena.addr;
-	return 0;
-}
-
 static int build(struct memsync_uffd *r)
 {
-	struct ms_uffd_engine_config config = {
-		.size = r->size, .backend = r->backend, .options = r->options};
-	int fd = -1;
-	uint64_t offset = 0;
-	int rc = find_memory(r, &config, &fd, &offset);
+	const struct ms_mapping *m = &r->source->memory;
+	/* A store without a file, or off the page's grid, is copied from. */
+	bool shared = m->fd >= 0 && m->fd_offset % MS_UFFD_PAGE == 0;
+	int rc = ms_uffd_region_map(r, shared ? m->fd : -1, m->fd_offset);
 
 	if (rc)
 		return rc;
-	rc = ms_uffd_region_map(r, fd, offset);
-	if (rc)
-		return rc;
-	if (fd >= 0 && !(r->features.bits & UFFD_FEATURE_MINOR_SHMEM))
+	if (shared && !(r->features.bits & UFFD_FEATURE_MINOR_SHMEM))
 		return ms_err(-EOPNOTSUPP,
 			      "uffd: this kernel has no minor faults (5.13)");
-	config.fd = r->uffd;
-	config.start = (uintptr_t)r->addr;
+	struct ms_uffd_engine_config config = {.fd = r->uffd,
+					       .start = (uintptr_t)r->addr,
+					       .size = r->size,
+					       .shared = shared,
+					       .source = r->source,
+					       .options = r->options};
 	rc = ms_uffd_engine_start(&config, &r->engine);
 	if (rc == 0)
 		r->uffd = -1;
 	return rc;
 }
 
-static int region_new(struct ms_backend *backend,
-		      const struct memsync_uffd_options *options,
-		      struct memsync_uffd **ret)
+int ms_uffd_region_open(struct ms_backend *backend,
+			const struct memsync_uffd_options *options,
+			struct memsync_uffd **ret)
 {
 	struct memsync_uffd *r = calloc(1, sizeof(*r));
-	int rc = 0;
 
-	if (!r)
+	if (!r) {
+		ms_close(backend);
 		return ms_err(-ENOMEM, "uffd");
-	r->socket = r->uffd = r->stop_fd = r->arena.fd = -1;
-	r->backend = backend;
+	}
+	r->socket = r->uffd = r->stop_fd = -1;
 	r->size = ms_size(backend);
-	rc = ms_uffd_options_complete(options, &r->options);
-	if (rc == 0 && r->size == 0)
-		rc = ms_err(-EINVAL, "uffd: the region is empty");
+	int rc = ms_uffd_options_complete(options, &r->options);
+	if (rc)
+		ms_close(backend);
+	else
+		rc = ms_uffd_source_open(backend, &r->options, &r->source);
 	if (rc == 0)
 		rc = build(r);
 	if (rc) {
@@ -120,13 +87,6 @@ static int region_new(struct ms_backend *backend,
 	return 0;
 }
 
-int ms_uffd_region_open(struct ms_backend *backend,
-			const struct memsync_uffd_options *options,
-			struct memsync_uffd **ret)
-{
-	return region_new(backend, options, ret);
-}
-
 int memsync_uffd_open(const char *spec_or_uri,
 		      const struct memsync_uffd_options *options,
 		      struct memsync_uffd **ret)
@@ -134,15 +94,7 @@ int memsync_uffd_open(const char *spec_or_uri,
 	struct ms_backend *backend = NULL;
 	int rc = ms_open(spec_or_uri, &backend);
 
-	if (rc)
-		return rc;
-	rc = region_new(backend, options, ret);
-	if (rc) {
-		ms_close(backend);
-		return rc;
-	}
-	(*ret)->owns_backend = true;
-	return 0;
+	return rc ? rc : ms_uffd_region_open(backend, options, ret);
 }
 
 const void *memsync_uffd_addr(const struct memsync_uffd *region)
@@ -161,6 +113,9 @@ void memsync_uffd_get_stats(const struct memsync_uffd *region,
 	*ret = (struct memsync_uffd_stats){0};
 	if (region->engine)
 		ms_uffd_engine_stats(region->engine, ret);
+	if (region->source) {
+		ms_uffd_source_stats(region->source, ret);
+		ret->huge = region->source->huge;
+	}
 	ret->user_mode_only = region->features.user_mode_only;
-	ret->huge = region->arena.huge;
 }

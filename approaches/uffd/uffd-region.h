@@ -3,7 +3,6 @@
 #ifndef MS_UFFD_REGION_H
 #define MS_UFFD_REGION_H
 
-#include "approaches/uffd/uffd-arena.h"
 #include "approaches/uffd/uffd-engine.h"
 
 #include <pthread.h>
@@ -17,9 +16,7 @@ struct memsync_uffd {
 
 	/* Opened here: the engine runs in this process. */
 	struct ms_uffd_engine *engine;
-	struct ms_backend *backend;
-	bool owns_backend;
-	struct ms_uffd_arena arena;
+	struct ms_uffd_source *source;
 
 	/* Connected: somebody else's engine. */
 	int socket;
@@ -29,7 +26,8 @@ struct memsync_uffd {
 	bool guard_runs;
 };
 
-/* As memsync_uffd_open over an opened pipeline, which stays the caller's. */
+/* As memsync_uffd_open over an opened pipeline, which belongs to the region
+ * from here on, also if this fails. */
 int ms_uffd_region_open(struct ms_backend *backend,
 			const struct memsync_uffd_options *options,
 			struct memsync_uffd **ret)

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -29,13 +28,11 @@ struct session {
 	pthread_t thread;
 	bool ended; /* the thread can be joined; the lock */
 	int socket;
-	char *alias; /* its shared memory here, or NULL */
-	uint64_t length;
 	struct ms_uffd_engine *engine; /* the lock */
 };
 
 struct ms_uffd_service {
-	struct ms_backend *backend;
+	struct ms_uffd_source *source; /* all regions share it */
 	struct memsync_uffd_options options;
 	struct sockaddr_un address;
 	int listener;
@@ -54,8 +51,6 @@ static void add_stats(struct memsync_uffd_stats *to,
 	to->faults += from->faults;
 	to->urgent_requests += from->urgent_requests;
 	to->urgent_bytes += from->urgent_bytes;
-	to->pull_requests += from->pull_requests;
-	to->pull_bytes += from->pull_bytes;
 	to->pages_installed += from->pages_installed;
 	to->pages_present += from->pages_present;
 	to->kernel_again += from->kernel_again;
@@ -72,22 +67,15 @@ static void add_stats(struct memsync_uffd_stats *to,
 static int start_engine(struct session *s, const struct ms_uffd_range *range)
 {
 	struct ms_uffd_service *v = s->service;
-	struct ms_uffd_engine_config config = {.fd = range->uffd,
-					       .start = range->start,
-					       .size = ms_size(v->backend),
-					       .foreign = true,
-					       .backend = v->backend,
-					       .options = v->options};
+	struct ms_uffd_engine_config config = {
+		.fd = range->uffd,
+		.start = range->start,
+		.size = ms_size(v->source->backend),
+		.foreign = true,
+		.source = v->source,
+		.options = v->options};
 	struct ms_uffd_engine *engine = NULL;
 
-	if (range->memory >= 0) {
-		void *at = mmap(NULL, range->length, PROT_READ | PROT_WRITE,
-				MAP_SHARED, range->memory, 0);
-		if (at == MAP_FAILED)
-			return ms_err(-errno, "map the application's memory");
-		s->alias = config.alias = at;
-		s->length = range->length;
-	}
 	int rc = ms_uffd_engine_start(&config, &engine);
 	pthread_mutex_lock(&v->lock);
 	s->engine = engine;
@@ -99,9 +87,7 @@ static int take_over(struct session *s)
 {
 	struct ms_uffd_service *v = s->service;
 	struct ms_uffd_range range = {.uffd = -1, .memory = -1};
-	struct ms_uffd_offer offer = {.size = ms_size(v->backend),
-				      .shared = v->options.variant ==
-						MEMSYNC_UFFD_TUNED};
+	struct ms_uffd_offer offer = {.size = ms_size(v->source->backend)};
 	int rc = ms_uffd_send_offer(s->socket, &offer);
 
 	if (rc == 0)
@@ -111,8 +97,6 @@ static int take_over(struct session *s)
 	rc = start_engine(s, &range);
 	if (rc)
 		(void)close(range.uffd);
-	if (range.memory >= 0)
-		(void)close(range.memory);
 	int sent = ms_uffd_send_answer(s->socket, rc);
 	return rc ? rc : sent;
 }
@@ -152,8 +136,6 @@ static void *session_main(void *arg)
 	s->ended = true;
 	pthread_mutex_unlock(&v->lock);
 	ms_uffd_engine_free(engine);
-	if (s->alias)
-		(void)munmap(s->alias, s->length);
 	return NULL;
 }
 
@@ -278,15 +260,18 @@ int ms_uffd_service_open(const char *path, struct ms_backend *backend,
 	struct ms_uffd_service *v = calloc(1, sizeof(*v));
 	int rc = 0;
 
-	if (!v)
+	if (!v) {
+		ms_close(backend);
 		return ms_err(-ENOMEM, "uffd service");
+	}
 	v->listener = v->stop_fd = -1;
-	v->backend = backend;
 	v->address.sun_family = AF_UNIX;
 	(void)pthread_mutex_init(&v->lock, NULL);
 	rc = ms_uffd_options_complete(options, &v->options);
-	if (rc == 0 && ms_size(backend) == 0)
-		rc = ms_err(-EINVAL, "uffd: the region is empty");
+	if (rc)
+		ms_close(backend);
+	else
+		rc = ms_uffd_source_open(backend, &v->options, &v->source);
 	if (rc == 0 && strlen(path) >= sizeof(v->address.sun_path))
 		rc = ms_err(-ENAMETOOLONG, "socket %s", path);
 	if (rc == 0) {
@@ -321,6 +306,7 @@ void ms_uffd_service_stats(struct ms_uffd_service *service,
 		add_stats(ret, &one);
 	}
 	pthread_mutex_unlock(&service->lock);
+	ms_uffd_source_stats(service->source, ret);
 }
 
 void ms_uffd_service_close(struct ms_uffd_service *service)
@@ -332,6 +318,7 @@ void ms_uffd_service_close(struct ms_uffd_service *service)
 	if (service->accepting)
 		(void)pthread_join(service->acceptor, NULL);
 	reap(service, true);
+	ms_uffd_source_close(service->source);
 	if (service->listener >= 0) {
 		(void)unlink(service->address.sun_path);
 		(void)close(service->listener);

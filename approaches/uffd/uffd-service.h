@@ -2,7 +2,7 @@
 /*
  * A handler process: listens at a Unix socket, takes over the faults of every
  * application that connects (uffd-handoff.h), and answers them from one
- * backend. An engine and a thread for each; it ends when the application
+ * cache. An engine and a thread for each; it ends when the application
  * closes the connection or exits.
  */
 #ifndef MS_UFFD_SERVICE_H
@@ -15,7 +15,8 @@ struct ms_uffd_service;
 
 /*
  * Listen at `path`, which must not be in use (a dead socket is replaced). The
- * backend stays the caller's and outlives the service. 0 or negative errno.
+ * pipeline belongs to the service from here on, also if this fails. 0 or
+ * negative errno.
  */
 int ms_uffd_service_open(const char *path, struct ms_backend *backend,
 			 const struct memsync_uffd_options *options,

@@ -27,11 +27,11 @@ void uffd_thesis_fault(struct ms_uffd_engine *e, uint64_t page)
 	if (io.length < MS_UFFD_PAGE)
 		memset(buf + io.length, 0, MS_UFFD_PAGE - io.length);
 	count_add(&e->count.urgent_requests, 1);
-	int rc = ms_wait(e->config.backend, &io);
+	int rc = ms_wait(e->backend, &io);
 	if (rc) {
 		count_add(&e->count.errors, 1);
 		atomic_store(&e->error, rc);
-		uffd_fail_pages(e, page, 1);
+		uffd_fail_page(e, page);
 		return;
 	}
 	count_add(&e->count.urgent_bytes, io.length);
@@ -39,7 +39,7 @@ void uffd_thesis_fault(struct ms_uffd_engine *e, uint64_t page)
 			  MS_UFFD_PAGE, &done);
 	uffd_count(e, &done);
 	if (rc)
-		uffd_fail_pages(e, page, 1);
+		uffd_fail_page(e, page);
 	else
 		atomic_store_explicit(&e->state[page], PG_INSTALLED,
 				      memory_order_relaxed);

@@ -401,6 +401,11 @@ struct ms_backend *ms_cache_remote(const struct ms_backend *b)
 	return cache_of(b)->remote;
 }
 
+bool ms_cache_gives_up(const struct ms_backend *b)
+{
+	return cache_of(b)->pins != NULL;
+}
+
 void ms_cache_on_local(struct ms_backend *b, ms_cache_range_fn *fn, void *user)
 {
 	cache_of(b)->on_local = (struct cache_hook){.fn = fn, .user = user};

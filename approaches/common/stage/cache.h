@@ -65,6 +65,8 @@ uint64_t ms_cache_chunk_bytes(const struct ms_backend *b);
 uint64_t ms_cache_chunks(const struct ms_backend *b);
 enum ms_chunk_state ms_cache_state(const struct ms_backend *b, uint64_t chunk);
 struct ms_backend *ms_cache_remote(const struct ms_backend *b);
+/* True if it may give up chunks that are local (limit, watch). */
+bool ms_cache_gives_up(const struct ms_backend *b) __attribute__((nonnull));
 
 /* A range that concerns a front-end; called without locks, must not block. */
 typedef void ms_cache_range_fn(void *user, uint64_t offset, uint64_t length);
