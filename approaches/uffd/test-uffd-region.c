@@ -309,6 +309,35 @@ static void a_fault_hurries_the_pull(void)
 	memsync_uffd_close(r);
 }
 
+/*
+ * Memory of huge pages: a page of zeros is there beside each that arrived, and
+ * must not be taken for the region's bytes.
+ */
+static void neighbours_of_what_arrived_are_not_zeros(void)
+{
+	struct memsync_uffd_options o = {.no_pull = true, .chunk_bytes = PAGE};
+	struct memsync_uffd *r = NULL;
+	struct fake f;
+	unsigned char got = 0;
+
+	fake_init(&f, 1024 * PAGE);
+	CHECK_EQ(ms_uffd_region_open(&f.base, &o, &r), 0);
+	const void *base = memsync_uffd_addr(r);
+	for (uint64_t p = 1; p < 1024; p += 2) {
+		CHECK(can_read(base, 1024 * PAGE, p * PAGE + 11, &got));
+		CHECK_EQ(got, pattern_byte(p * PAGE + 11));
+	}
+	f.fail_to = 1024 * PAGE;
+	f.fail_times = UINT_MAX;
+	CHECK(!can_read(base, 1024 * PAGE, 512 * PAGE, &got));
+	f.fail_to = 0;
+	for (uint64_t p = 0; p < 512; p += 2) {
+		CHECK(can_read(base, 1024 * PAGE, p * PAGE + 11, &got));
+		CHECK_EQ(got, pattern_byte(p * PAGE + 11));
+	}
+	memsync_uffd_close(r);
+}
+
 /* --- what the application does
  * -------------------------------------------------- */
 
@@ -378,6 +407,12 @@ static void bad_arguments(void)
 	CHECK_EQ(memsync_uffd_open("nonsense:", NULL, &r), -EINVAL);
 	CHECK_EQ(memsync_uffd_open("file:path=/nonexistent", NULL, &r),
 		 -ENOENT);
+	/* Pages that are given up would stay mapped. */
+	CHECK_EQ(memsync_uffd_open("cache:local=(memory:size=1),remote=("
+				   "pattern:size=64M),limit=16M",
+				   NULL, &r),
+		 -EOPNOTSUPP);
+	CHECK_HAS(memsync_error(), "limit or watch");
 	memsync_uffd_close(NULL);
 }
 
@@ -428,6 +463,7 @@ int main(void)
 	an_error_that_passes_is_overcome();
 	a_wrong_source_is_found_out();
 	a_fault_hurries_the_pull();
+	neighbours_of_what_arrived_are_not_zeros();
 	dropped_pages_come_back();
 	a_child_has_no_zeros();
 	it_is_read_only();

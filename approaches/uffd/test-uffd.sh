@@ -89,6 +89,12 @@ expect 1 "$uffd" map file:path=/nonexistent
 expect 1 "$uffd" map tcp://127.0.0.1:1
 expect 0 "$uffd" map --dump-config --chunk 64K
 has out 'chunk=64K'
+expect 0 "$uffd" map --dump-config --span 2M --no-huge pattern:
+has out 'pipeline=cache:local=(memory:huge=no),remote=(pattern:),chunk=4K,request=2048K'
+# What is printed as the pipeline is one.
+expect 0 "$uffd" map --json pattern:size=1M
+has out '"pipeline":"cache:local=(memory:huge=yes),remote=(pattern:size=1M)'
+expect 0 "$uffd" map "$(sed 's/.*"pipeline":"\([^"]*\)".*/\1/' out)"
 expect 0 "$uffd" --version
 
 # --- remote: two exports, both variants; SIGTERM ends the source -------------------

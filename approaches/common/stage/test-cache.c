@@ -753,6 +753,76 @@ static void test_puller_follows_demand(void)
 	ms_close(b);
 }
 
+static void test_puller_grows(void)
+{
+	struct probe *p = probe_new();
+	struct ms_backend *b = cache_over(p, (struct ms_cache_options){0});
+	struct ms_puller_options o;
+	struct ms_puller *puller = NULL;
+
+	ms_puller_defaults(&o);
+	o.request = 8 * CHUNK;
+	o.first = CHUNK;
+	o.window = 6 * CHUNK;
+	hold(p);
+	CHECK_EQ(ms_puller_start(b, &o, &puller), 0);
+	/* Four of one chunk, one of two: the window is full. */
+	await_held(p, 5);
+	for (int i = 0; i < 5; i++)
+		CHECK_EQ(p->held[i]->length, (i < 4 ? 1 : 2) * CHUNK);
+	/* Stopped: what is in flight is cancelled, nothing is waited for. */
+	ms_puller_stop(puller);
+	ms_close(b);
+	/* No more than the window, but all of it in the end. */
+	p = probe_new();
+	b = cache_over(p, (struct ms_cache_options){0});
+	CHECK_EQ(ms_puller_start(b, &o, &puller), 0);
+	CHECK_EQ(ms_puller_wait(puller), 0);
+	CHECK_EQ(p->read_bytes, SIZE);
+	struct ms_puller_stats stats;
+	ms_puller_get_stats(puller, &stats);
+	CHECK_EQ(stats.bytes, SIZE);
+	CHECK_EQ(stats.errors, 0);
+	CHECK_EQ(stats.requests, p->reads);
+	ms_puller_stop(puller);
+	ms_close(b);
+}
+
+static void test_puller_is_patient(void)
+{
+	struct probe *p = probe_new();
+	struct ms_backend *b = cache_over(p, (struct ms_cache_options){0});
+	struct ms_puller_options o;
+	struct ms_puller_stats stats;
+	struct ms_puller *puller = NULL;
+
+	ms_puller_defaults(&o);
+	o.workers = 2;
+	o.request = 8 * CHUNK;
+	o.retry_ns = 1;
+	o.retries = 6;
+	/* An outage that ends: everything is local, nothing is reported. */
+	p->fail_reads = 5;
+	CHECK_EQ(ms_puller_start(b, &o, &puller), 0);
+	CHECK_EQ(ms_puller_wait(puller), 0);
+	ms_puller_get_stats(puller, &stats);
+	CHECK_EQ(stats.errors, 5);
+	CHECK_EQ(stats.error, -EIO);
+	ms_puller_stop(puller);
+	check_region(b, 0, SIZE);
+	ms_close(b);
+	/* One that does not: so many rounds of two requests, then the end. */
+	p = probe_new();
+	b = cache_over(p, (struct ms_cache_options){0});
+	p->fail_reads = 1000;
+	CHECK_EQ(ms_puller_start(b, &o, &puller), 0);
+	CHECK_EQ(ms_puller_wait(puller), -EIO);
+	CHECK(ms_puller_is_done(puller));
+	CHECK(p->reads >= 7 && p->reads <= 14);
+	ms_puller_stop(puller);
+	ms_close(b);
+}
+
 static void test_puller_errors(void)
 {
 	struct probe *p = probe_new();
@@ -915,6 +985,8 @@ int main(void)
 		test_puller();
 		test_puller_follows_demand();
 		test_puller_errors();
+		test_puller_grows();
+		test_puller_is_patient();
 		test_pusher();
 		test_crowd(0);
 		test_crowd(16 * CHUNK);
