@@ -21,8 +21,8 @@
 #define READ_BYTES 4096u
 #define SIZE	   (4u << 20)
 #define BATCH	   1024u /* reads between two looks at the clock */
-#define SPEC                                                   \
-	"chunker:size=64K,next=(cache:local=(memory:size=4M)," \
+#define SPEC                                                            \
+	"chunker:size=64K,align=no,next=(cache:local=(memory:size=4M)," \
 	"remote=(null:size=4M),chunk=64K)"
 
 struct config {
