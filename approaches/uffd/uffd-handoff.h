@@ -18,7 +18,7 @@
 
 struct ms_uffd_offer {
 	uint64_t size; /* bytes of the region */
-	bool shared;   /* the handler wants shared memory */
+	bool shared;   /* the handler wants shared memory; ours never does */
 };
 
 struct ms_uffd_range {

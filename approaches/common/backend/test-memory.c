@@ -32,14 +32,13 @@ static bool stats_say(struct ms_backend *b, const char *line)
 static bool has_huge_mapping(void)
 {
 	char line[256];
-	unsigned long kib = 0;
 	bool found = false;
 	FILE *f = fopen("/proc/self/smaps_rollup", "re");
 
 	CHECK(f);
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1)
-			found = kib > 0;
+		if (strncmp(line, "ShmemPmdMapped:", 15) == 0)
+			found = strtoul(line + 15, NULL, 10) > 0;
 	CHECK_EQ(fclose(f), 0);
 	return found;
 }
@@ -67,7 +66,7 @@ static void check_resizing(struct ms_backend *b)
 	for (uint64_t i = 3 * MIB + 5; i < 4 * MIB; i++)
 		CHECK_EQ(bytes[i], 0);
 	/* A hole in the middle of a huge page. */
-	CHECK_EQ(ms_zero_at(b, 64 * 1024, 2 * MIB), 0);
+	CHECK_EQ(ms_zero_at(b, UINT64_C(64) << 10, 2 * MIB), 0);
 	CHECK_EQ(ms_read_at(b, page, 4096, 2 * MIB + 4096), 0);
 	for (int i = 0; i < 4096; i++)
 		CHECK_EQ(page[i], 0);
