@@ -19,8 +19,13 @@ enum {
 	PULL_RETRIES = 6,  /* 100 ms, 200 ms, ..., 3.2 s */
 	FETCH_RETRIES = 2, /* of the cache, at once: a lost connection */
 };
-#define PULL_RETRY_NS  (100 * MS_NS_PER_MS)
-#define FETCH_RETRY_NS (50 * MS_NS_PER_MS)
+/*
+ * The first accesses of a program shall not wait for huge pages to be cleared;
+ * bulk shall have them.
+ */
+#define SMALL_PAGES_BYTES (UINT64_C(2) << 20)
+#define PULL_RETRY_NS	  (100 * MS_NS_PER_MS)
+#define FETCH_RETRY_NS	  (50 * MS_NS_PER_MS)
 
 /* True if `b` is a cache whose pages can be shown as they are. */
 static bool maps_itself(const struct ms_backend *b)
@@ -52,6 +57,7 @@ static int wrap(struct ms_uffd_source *s,
 	if (rc)
 		return rc;
 	s->huge = ms_memory_is_huge(local);
+	s->local = local;
 	rc = ms_cache_open(local, s->backend, &o, &cache);
 	if (rc) {
 		ms_close(local);
@@ -64,7 +70,11 @@ static int wrap(struct ms_uffd_source *s,
 static void on_local(void *source, uint64_t offset, uint64_t length)
 {
 	struct ms_uffd_source *s = source;
+	uint64_t before = atomic_fetch_add(&s->arrived, length);
 
+	if (s->huge && before < SMALL_PAGES_BYTES &&
+	    before + length >= SMALL_PAGES_BYTES)
+		ms_memory_want_huge(s->local, 0);
 	pthread_rwlock_rdlock(&s->lock);
 	for (struct ms_uffd_engine *e = s->engines; e; e = e->next)
 		uffd_on_local(e, offset, length);

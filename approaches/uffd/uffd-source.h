@@ -26,6 +26,8 @@ struct ms_uffd_source {
 	struct ms_backend *backend; /* what engines ask: a cache if tuned */
 	struct ms_mapping memory;   /* of the cache; addr NULL: no cache */
 	bool huge;
+	struct ms_backend *local; /* the wrapped cache's store, or NULL */
+	_Atomic uint64_t arrived; /* bytes that became local */
 	struct ms_puller *puller; /* or NULL */
 	pthread_rwlock_t lock;	  /* engines */
 	struct ms_uffd_engine *engines;

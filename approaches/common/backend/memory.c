@@ -202,7 +202,7 @@ static int private_tmpfs(void)
 
 	if (fs < 0)
 		return -1;
-	if (fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) == 0 &&
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "huge", "advise", 0) == 0 &&
 	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) == 0 &&
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
@@ -265,6 +265,17 @@ int ms_memory_open(uint64_t size, struct ms_backend **ret)
 	return ms_memory_open_with(size, false, ret);
 }
 
+void ms_memory_want_huge(struct ms_backend *b, uint64_t offset)
+{
+	struct memory *m = self(b);
+	uint64_t from = (offset + HUGE_BYTES - 1) & ~(uint64_t)(HUGE_BYTES - 1);
+
+	/* A kernel without them goes on with small ones. */
+	if (m->huge && from < m->reserved)
+		(void)madvise(m->addr + from, m->reserved - from,
+			      MADV_HUGEPAGE);
+}
+
 bool ms_memory_is_huge(const struct ms_backend *b)
 {
 	return b->ops == &memory_ops &&
@@ -292,6 +303,8 @@ static int memory_type_open(const void *config, struct ms_backend **ret)
 	const struct memory_config *c = config;
 	int rc = ms_memory_open_with(c->size, c->huge, ret);
 
+	if (rc == 0)
+		ms_memory_want_huge(*ret, 0);
 	if (rc == 0 && c->seed && c->size)
 		ms_pattern_fill(c->seed, 0, self(*ret)->addr, c->size);
 	return rc;
