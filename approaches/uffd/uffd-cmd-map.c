@@ -49,11 +49,13 @@ static const struct ms_opt_command command = {
 	.stop_at_operand = true,
 };
 
-/* The measuring thread stays where it is, or placement means nothing. */
-static void stay_here(void)
+/*
+ * The measuring thread stays where the threads were placed around it, or
+ * placement means nothing. Not before they are: they would inherit it.
+ */
+static void stay_at(int cpu)
 {
 	cpu_set_t set;
-	int cpu = sched_getcpu();
 
 	if (cpu < 0)
 		return;
@@ -102,18 +104,40 @@ static void explain(struct ms_workload_result *w,
 			       " (source: %s)", ms_errno_text(s->error));
 }
 
+/*
+ * A store of this process stands in for a source that is there already: it is
+ * made, and filled, before the clock starts. Anything with a URI is reached
+ * while it runs.
+ */
+static int open_region(const struct config *c, const char *spec,
+		       struct memsync_uffd **ret, uint64_t *ret_open_ns)
+{
+	struct memsync_uffd_options o = uffd_cmd_options(&c->engine);
+	struct ms_backend *store = NULL;
+
+	if (!strstr(spec, "://")) {
+		int rc = ms_open(spec, &store);
+		if (rc)
+			return rc;
+	}
+	uint64_t before = ms_now_ns();
+	int rc = store ? ms_uffd_region_open(store, &o, ret)
+		       : memsync_uffd_open(spec, &o, ret);
+	*ret_open_ns = ms_now_ns() - before;
+	return rc;
+}
+
 static int measure(const struct config *c, const char *spec,
 		   struct ms_result *r)
 {
-	struct memsync_uffd_options o = uffd_cmd_options(&c->engine);
 	struct memsync_uffd *region = NULL;
 	struct memsync_uffd_stats stats;
 	struct ms_workload_result w = {0};
+	uint64_t open_ns = 0;
 	int rc = ms_workload_pretouch(&c->workload);
-	uint64_t before = ms_now_ns();
 
 	if (rc == 0)
-		rc = memsync_uffd_open(spec, &o, &region);
+		rc = open_region(c, spec, &region, &open_ns);
 	if (rc) {
 		ms_result_fail(r,
 			       rc == -EPERM || rc == -ENOSYS ? MS_STATUS_SKIPPED
@@ -121,11 +145,14 @@ static int measure(const struct config *c, const char *spec,
 			       "%s", ms_err_text());
 		return rc;
 	}
+	if (c->engine.placement != MEMSYNC_UFFD_FLOAT &&
+	    c->workload.threads == 1)
+		stay_at(region->source->home_cpu);
 	struct ms_workload_target target = {
 		.addr = region->addr, /* read-only, as is what is done */
 		.fd = -1,
 		.size = memsync_uffd_size(region),
-		.open_ns = ms_now_ns() - before,
+		.open_ns = open_ns,
 	};
 	rc = ms_workload_run(&c->workload, &target, &w);
 	memsync_uffd_get_stats(region, &stats);
@@ -154,9 +181,6 @@ static int run_workload(const struct config *c, const char *spec)
 		.workers = thesis || c->engine.no_pull ? 0 : c->engine.workers,
 	};
 
-	if (c->engine.placement != MEMSYNC_UFFD_FLOAT &&
-	    c->workload.threads == 1)
-		stay_here();
 	const struct memsync_uffd_options o = uffd_cmd_options(&c->engine);
 	char *pipeline = ms_uffd_source_spec(spec, &o);
 	ms_result_text(&r.pipeline, pipeline ? pipeline : spec);

@@ -172,28 +172,26 @@ static void *handle(void *arg)
 /* --- life ------------------------------------------------------------------
  */
 
-static void choose_cpus(cpu_set_t *set, bool same)
+static void choose_cpus(cpu_set_t *set, bool same, int home)
 {
-	int here = sched_getcpu();
-
-	if (here < 0 || sched_getaffinity(0, sizeof(*set), set))
+	if (home < 0 || sched_getaffinity(0, sizeof(*set), set))
 		return;
 	if (same) {
 		CPU_ZERO(set);
-		CPU_SET(here, set);
+		CPU_SET(home, set);
 	} else if (CPU_COUNT(set) > 1) {
-		CPU_CLR(here, set);
+		CPU_CLR(home, set);
 	}
 }
 
-void uffd_thread_attr(enum memsync_uffd_placement where, bool helper,
+void uffd_thread_attr(enum memsync_uffd_placement where, bool helper, int home,
 		      pthread_attr_t *attr)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	if (where != MEMSYNC_UFFD_FLOAT)
-		choose_cpus(&set, where == MEMSYNC_UFFD_SAME && !helper);
+		choose_cpus(&set, where == MEMSYNC_UFFD_SAME && !helper, home);
 	if (CPU_COUNT(&set))
 		(void)pthread_attr_setaffinity_np(attr, sizeof(set), &set);
 }
@@ -204,7 +202,8 @@ static int start_handler(struct ms_uffd_engine *e)
 
 	if (pthread_attr_init(&attr))
 		return -ENOMEM;
-	uffd_thread_attr(e->config.options.placement, false, &attr);
+	uffd_thread_attr(e->config.options.placement, false,
+			 e->config.source->home_cpu, &attr);
 	int rc = pthread_create(&e->handler, &attr, handle, e);
 	(void)pthread_attr_destroy(&attr);
 	e->handler_runs = rc == 0;

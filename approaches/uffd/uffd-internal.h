@@ -107,9 +107,10 @@ void uffd_tuned_fault(struct ms_uffd_engine *e, uint64_t page);
 
 /*
  * The place of a thread that the options say; `helper`: not the handler itself,
- * but one that should stay out of the application's way.
+ * but one that should stay out of the application's way. `home`: the processor
+ * of whoever opened the region, -1 if unknown.
  */
-void uffd_thread_attr(enum memsync_uffd_placement where, bool helper,
+void uffd_thread_attr(enum memsync_uffd_placement where, bool helper, int home,
 		      pthread_attr_t *attr);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static int start_puller(struct ms_uffd_source *s,
 
 	if (pthread_attr_init(&attr))
 		return ms_err(-ENOMEM, "uffd: start to pull");
-	uffd_thread_attr(options->placement, true, &attr);
+	uffd_thread_attr(options->placement, true, s->home_cpu, &attr);
 	ms_puller_defaults(&o);
 	o.workers = PULLS_MAX;
 	o.request = options->span_bytes > chunk ? options->span_bytes : chunk;
@@ -147,6 +148,7 @@ int ms_uffd_source_open(struct ms_backend *backend,
 	}
 	s->backend = backend;
 	s->memory.fd = -1;
+	s->home_cpu = sched_getcpu();
 	(void)pthread_rwlock_init(&s->lock, NULL);
 	int rc = set_up(s, options);
 	if (rc) {

@@ -25,6 +25,7 @@ struct ms_uffd_engine;
 struct ms_uffd_source {
 	struct ms_backend *backend; /* what engines ask: a cache if tuned */
 	struct ms_mapping memory;   /* of the cache; addr NULL: no cache */
+	int home_cpu; /* of the opener: threads are placed around it */
 	bool huge;
 	struct ms_backend *local; /* the wrapped cache's store, or NULL */
 	_Atomic uint64_t arrived; /* bytes that became local */

@@ -197,9 +197,9 @@ static int start_side(struct execution *x, bool is_source)
 		.link = x->run->cell->link ? x->r->links.link : NULL,
 		.end = is_source ? LINK_SOURCE : LINK_TARGET,
 		.cgroup = is_source ? x->source_group : x->target_group,
-		.cpus = !p->pinned  ? NULL
-			: is_source ? &p->source
-				    : &p->target,
+		.cpus = !p->pinned || !x->run->cell->link ? NULL
+			: is_source			  ? &p->source
+							  : &p->target,
 		.dir = x->dir,
 		.log = log,
 		.pid_namespace = geteuid() == 0,

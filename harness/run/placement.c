@@ -71,6 +71,6 @@ void placement_make(enum placement_mode mode, struct placement *ret)
 	format(&p.link, link, sizeof(link));
 	(void)snprintf(p.remote_text, sizeof(p.remote_text),
 		       "source %s target %s link %s", source, target, link);
-	(void)snprintf(p.local_text, sizeof(p.local_text), "target %s", target);
+	(void)snprintf(p.local_text, sizeof(p.local_text), "float of %d", n);
 	*ret = p;
 }

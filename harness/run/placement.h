@@ -7,6 +7,8 @@
  *	3, 2:      one for source and link, the rest for the target
  *	1:         all share it
  *
+ * A run without a link has one side, which may use all of them.
+ *
  * "float" leaves it to the scheduler.
  */
 #ifndef MS_HARNESS_RUN_PLACEMENT_H
