@@ -115,14 +115,18 @@ static int open_region(const struct config *c, const char *spec,
 	struct memsync_uffd_options o = uffd_cmd_options(&c->engine);
 	struct ms_backend *store = NULL;
 
-	if (!strstr(spec, "://")) {
-		int rc = ms_open(spec, &store);
-		if (rc)
-			return rc;
+	int rc = strstr(spec, "://") ? 0 : ms_open(spec, &store);
+
+	/* After the store: else it would take the memory that was touched. */
+	if (rc == 0)
+		rc = ms_workload_pretouch(&c->workload);
+	if (rc) {
+		ms_close(store);
+		return rc;
 	}
 	uint64_t before = ms_now_ns();
-	int rc = store ? ms_uffd_region_open(store, &o, ret)
-		       : memsync_uffd_open(spec, &o, ret);
+	rc = store ? ms_uffd_region_open(store, &o, ret)
+		   : memsync_uffd_open(spec, &o, ret);
 	*ret_open_ns = ms_now_ns() - before;
 	return rc;
 }
@@ -134,10 +138,8 @@ static int measure(const struct config *c, const char *spec,
 	struct memsync_uffd_stats stats;
 	struct ms_workload_result w = {0};
 	uint64_t open_ns = 0;
-	int rc = ms_workload_pretouch(&c->workload);
+	int rc = open_region(c, spec, &region, &open_ns);
 
-	if (rc == 0)
-		rc = open_region(c, spec, &region, &open_ns);
 	if (rc) {
 		ms_result_fail(r,
 			       rc == -EPERM || rc == -ENOSYS ? MS_STATUS_SKIPPED
