@@ -98,9 +98,11 @@ static int add(const char *arg, const struct place_holder *values,
 		return err;
 	}
 	if (!strncmp(arg, "{?", 2)) {
-		err = conditional(arg, values, &text);
-		if (err || !text)
+		const char *rest = NULL;
+		err = conditional(arg, values, &rest);
+		if (err || !rest)
 			return err;
+		text = rest;
 	}
 	err = approach_text(text, values, &list[*n]);
 	*n += !err;

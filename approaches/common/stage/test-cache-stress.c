@@ -386,7 +386,7 @@ static void do_read_foreign(struct client *c)
 	uint64_t chunk = SHARED + roll(&c->dice, FOREIGN - SHARED);
 	uint64_t least =
 		__atomic_load_n(&c->s->version[chunk], __ATOMIC_ACQUIRE);
-	uint64_t words[CHUNK / 8];
+	uint64_t words[CHUNK / 8] = {0};
 
 	if (fly(c, (struct ms_io){.op = MS_OP_READ,
 				  .offset = chunk * CHUNK,
@@ -505,7 +505,7 @@ static void *foreign_run(void *arg)
 	struct stress *s = arg;
 	struct remote *r = s->remote;
 	struct dice dice = {.seed = r->dice.seed + 1};
-	uint64_t words[CHUNK / 8];
+	uint64_t words[CHUNK / 8] = {0};
 
 	for (uint64_t v = 1; ms_now_ns() < s->end_ns; v++) {
 		uint64_t chunk = SHARED + roll(&dice, FOREIGN - SHARED);

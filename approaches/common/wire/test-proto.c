@@ -351,7 +351,7 @@ static void say_reply(struct ms_reply reply, const char *payload)
 
 static void say_session(void)
 {
-	uint8_t buf[MS_PROTO_HELLO_MAX];
+	uint8_t buf[MS_PROTO_HELLO_MAX] = {0};
 	struct ms_hello hello = example_hello();
 	struct ms_welcome welcome = example_welcome();
 
