@@ -18,6 +18,7 @@ enum {
 struct watched {
 	struct ms_timer timer; /* first */
 	int calls;	       /* atomic */
+	uint64_t due_ns;       /* atomic: it may be armed again while it runs */
 	uint64_t late_ns;
 	int order;
 };
@@ -45,13 +46,15 @@ static void note(struct ms_timer *timer)
 {
 	struct watched *w = (struct watched *)(void *)timer;
 
-	w->late_ns = ms_now_ns() - timer->when_ns;
+	w->late_ns =
+		ms_now_ns() - __atomic_load_n(&w->due_ns, __ATOMIC_RELAXED);
 	w->order = __atomic_fetch_add(&calls, 1, __ATOMIC_ACQ_REL);
 	__atomic_add_fetch(&w->calls, 1, __ATOMIC_ACQ_REL);
 }
 
 static void arm(struct watched *w, uint64_t when_ns)
 {
+	__atomic_store_n(&w->due_ns, when_ns, __ATOMIC_RELAXED);
 	CHECK_EQ(ms_timer_arm(&w->timer, when_ns, note), 0);
 }
 
