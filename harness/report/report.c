@@ -125,27 +125,5 @@ static int make_report(struct result *r)
 
 int cmd_report(int argc, char **argv)
 {
-	struct result_options o = {0};
-	struct ms_opt_result parsed = {0};
-	struct result r = {0};
-	int err = ms_opt_parse(&command, &o, argc, argv, &parsed);
-
-	if (err)
-		return err > 0 ? 0 : 2;
-	if (parsed.dump_config) {
-		ms_opt_dump(options, &o, stdout);
-		ms_opt_release(options, &o);
-		return 0;
-	}
-	err = result_open(&r, argv[parsed.first_operand], o.plots);
-	if (!err)
-		err = result_draw(&r);
-	if (!err)
-		err = make_report(&r);
-	if (err)
-		(void)fprintf(stderr, "memsync-bench report: %s\n",
-			      ms_err_text());
-	result_release(&r);
-	ms_opt_release(options, &o);
-	return err ? 1 : 0;
+	return result_command(&command, argc, argv, make_report);
 }

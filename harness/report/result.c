@@ -168,3 +168,31 @@ int result_draw(struct result *r)
 	}
 	return 0;
 }
+
+int result_command(const struct ms_opt_command *command, int argc, char **argv,
+		   int (*work)(struct result *r))
+{
+	struct result_options o = {0};
+	struct ms_opt_result parsed = {0};
+	struct result r = {0};
+	int err = ms_opt_parse(command, &o, argc, argv, &parsed);
+
+	if (err)
+		return err > 0 ? 0 : 2;
+	if (parsed.dump_config) {
+		ms_opt_dump(command->table, &o, stdout);
+		ms_opt_release(command->table, &o);
+		return 0;
+	}
+	err = result_open(&r, argv[parsed.first_operand], o.plots);
+	if (!err)
+		err = result_draw(&r);
+	if (!err)
+		err = work(&r);
+	if (err)
+		(void)fprintf(stderr, "%s: %s\n", command->program,
+			      ms_err_text());
+	result_release(&r);
+	ms_opt_release(command->table, &o);
+	return err ? 1 : 0;
+}

@@ -6,6 +6,7 @@
 #ifndef MS_HARNESS_REPORT_RESULT_H
 #define MS_HARNESS_REPORT_RESULT_H
 
+#include "approaches/common/util/opt.h"
 #include "harness/record/csv.h"
 #include "harness/report/figure.h"
 
@@ -34,5 +35,13 @@ struct result_options {
 
 /* Draw all figures that have numbers into DIR/plots. */
 int result_draw(struct result *r) __attribute__((nonnull, warn_unused_result));
+
+/*
+ * A command over a result: parse argv by `command`, whose table fills a struct
+ * result_options, open the result, draw it, and do `work` on it. Returns the
+ * program's exit code after at most one line on stderr.
+ */
+int result_command(const struct ms_opt_command *command, int argc, char **argv,
+		   int (*work)(struct result *r)) __attribute__((nonnull));
 
 #endif

@@ -40,27 +40,14 @@ static size_t piece_bytes(const struct remote_piece *p)
 	return p->head_length + p->payload_length;
 }
 
-static void add_iov(struct iovec *iov, int *count, const void *base, size_t n,
-		    size_t *skip)
-{
-	if (*skip >= n) {
-		*skip -= n;
-		return;
-	}
-	iov[*count].iov_base = (char *)base + *skip;
-	iov[*count].iov_len = n - *skip;
-	*skip = 0;
-	++*count;
-}
-
 static int gather(const struct remote_conn *c, struct iovec *iov)
 {
 	size_t skip = c->queue_sent;
 	int count = 0;
 
 	for (const struct remote_piece *p = c->queue; p; p = p->next) {
-		add_iov(iov, &count, p->head, p->head_length, &skip);
-		add_iov(iov, &count, p->payload, p->payload_length, &skip);
+		ms_iov_add(iov, &count, p->head, p->head_length, &skip);
+		ms_iov_add(iov, &count, p->payload, p->payload_length, &skip);
 		if (count >= BATCH_IOVS - 1)
 			break;
 	}

@@ -224,27 +224,14 @@ static void fill_out(struct server_conn *conn)
 	}
 }
 
-static void add_iov(struct iovec *iov, int *count, const void *base, size_t n,
-		    size_t *skip)
-{
-	if (*skip >= n) {
-		*skip -= n;
-		return;
-	}
-	iov[*count].iov_base = (char *)base + *skip;
-	iov[*count].iov_len = n - *skip;
-	*skip = 0;
-	++*count;
-}
-
 static int gather(const struct server_conn *conn, struct iovec *iov)
 {
 	size_t skip = conn->out_sent;
 	int count = 0;
 
 	for (const struct server_req *r = conn->out.first; r; r = r->next) {
-		add_iov(iov, &count, r->head, r->head_length, &skip);
-		add_iov(iov, &count, r->payload, r->payload_length, &skip);
+		ms_iov_add(iov, &count, r->head, r->head_length, &skip);
+		ms_iov_add(iov, &count, r->payload, r->payload_length, &skip);
 		if (count >= BATCH_IOVS - 1)
 			break;
 	}

@@ -53,4 +53,21 @@ static inline void ms_stream_close(struct ms_stream *stream)
 		stream->ops->close(stream);
 }
 
+/*
+ * Append what is left of `n` bytes at `base` to a vector for sendv, after
+ * `skip` bytes of the whole that were sent before; `skip` counts down.
+ */
+static inline void ms_iov_add(struct iovec *iov, int *count, const void *base,
+			      size_t n, size_t *skip)
+{
+	if (*skip >= n) {
+		*skip -= n;
+		return;
+	}
+	iov[*count].iov_base = (char *)base + *skip;
+	iov[*count].iov_len = n - *skip;
+	*skip = 0;
+	++*count;
+}
+
 #endif
