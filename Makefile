@@ -46,9 +46,10 @@ ALL_LDFLAGS := $(SANFLAGS) -pthread $(LDFLAGS)
 
 SRC_DIRS := approaches harness tests
 FOUND    := $(sort $(shell find $(SRC_DIRS) -name '*.c' 2>/dev/null))
-SPECIAL  := %/main.c
+# The guest's first process is a static program of its own.
+GUEST_DIR := harness/vm/guest
 is-special = $(or $(filter test-% fuzz-% example-% shim-%,$(notdir $(1))),$(filter main.c,$(notdir $(1))))
-PLAIN    := $(foreach f,$(FOUND),$(if $(call is-special,$(f)),,$(f)))
+PLAIN    := $(foreach f,$(filter-out $(GUEST_DIR)/%,$(FOUND)),$(if $(call is-special,$(f)),,$(f)))
 LIB_SRC  := $(filter approaches/%,$(PLAIN))
 HARN_SRC := $(filter harness/%,$(PLAIN))
 MAIN_SRC := $(wildcard approaches/*/main.c)
@@ -69,6 +70,8 @@ FUZZERS  := $(patsubst %.c,$(O)/fuzz/%,$(FUZZ_SRC))
 LIB_A    := $(O)/lib/libmemsync.a
 LIB_SO   := $(O)/lib/libmemsync.so.$(VERSION)
 HARN_A   := $(O)/lib/libharness.a
+GUEST_SRC := $(wildcard $(GUEST_DIR)/*.c) harness/vm/frame.c harness/vm/start.c
+GUEST     := $(if $(wildcard $(GUEST_DIR)/*.c),$(O)/lib/memsync/vm-init.cpio)
 
 # One short line a step; V=1 shows the commands.
 V ?= 0
@@ -86,7 +89,7 @@ MAKEFLAGS += --no-builtin-rules
 # --- build ------------------------------------------------------------------
 
 .PHONY: build
-build: $(LIB_A) $(LIB_SO) $(PROGS) $(BENCH) $(EXAMPLES) $(SHIMS) ## build the library and the programs into build/
+build: $(LIB_A) $(LIB_SO) $(PROGS) $(BENCH) $(EXAMPLES) $(SHIMS) $(GUEST) ## build the library and the programs into build/
 
 $(O)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -137,6 +140,19 @@ $(O)/lib/$(patsubst shim-%.c,libmemsync-%.so,$(notdir $(1))): $(call obj,$(1)) $
 	$$(call say,LINK) $$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(PKG_LIBS) -ldl -lm
 endef
 $(foreach f,$(SHIM_SRC),$(eval $(call shim-rule,$(f))))
+
+# Alone in its file system: static, and without sanitizers.
+$(O)/guest/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC) $(CC) $(STD) $(WARN) -O2 -g -Iinclude -I. -MMD -MP -c -o $@ $<
+
+$(O)/guest/root/init: $(patsubst %.c,$(O)/guest/%.o,$(GUEST_SRC))
+	@mkdir -p $(@D)
+	$(call say,LINK) $(CC) -static -s -o $@ $^
+
+$(GUEST): $(O)/guest/root/init
+	@mkdir -p $(@D)
+	$(call say,CPIO) (cd $(<D) && echo init | cpio --quiet -o -H newc -R 0:0) >$@
 
 $(O)/test/harness/%: $(O)/obj/harness/%.o $(HARN_A) $(LIB_A)
 	@mkdir -p $(@D)
@@ -239,4 +255,4 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
 		awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
--include $(shell find $(O)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(O)/obj $(O)/guest -name '*.d' 2>/dev/null)

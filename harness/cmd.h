@@ -15,6 +15,7 @@ int cmd_plots(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_thesis_csv(int argc, char **argv);
 int cmd_link(int argc, char **argv);
+int cmd_vm(int argc, char **argv);
 int cmd_workload(int argc, char **argv);
 int cmd_cost(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

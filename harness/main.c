@@ -21,6 +21,7 @@ static const struct {
 	{"thesis-csv", cmd_thesis_csv,
 	 "write a result in the thesis' own CSV layout"},
 	{"link", cmd_link, "look at, check and use emulated links"},
+	{"vm", cmd_vm, "run a command in a VM with a stock kernel"},
 	{"workload", cmd_workload,
 	 "access memory, a disk, a file or a device, measured"},
 	{"cost", cmd_cost, "what the harness' own stack costs an I/O"},

@@ -3,7 +3,7 @@
 #include "harness/report/draw.h"
 
 #include "approaches/common/util/err.h"
-#include "harness/report/spawn.h"
+#include "harness/util/spawn.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -85,7 +85,8 @@ static int run_gnuplot(const char *script, const char *set)
 {
 	char said[512];
 	const char *argv[] = {"gnuplot", "-d", "-e", set, script, NULL};
-	int r = spawn_wait(argv, GNUPLOT_SECONDS, said, sizeof(said));
+	int r = spawn_wait(argv, SPAWN_STDERR, GNUPLOT_SECONDS, said,
+			   sizeof(said));
 
 	if (r == -ENOENT)
 		return ms_err(r, "plots: gnuplot is not installed "

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Run a program to its end; see spawn.h. */
-#include "harness/report/spawn.h"
+#include "harness/util/spawn.h"
 
 #include "approaches/common/util/err.h"
 
@@ -18,15 +18,21 @@
 
 /* Between fork and exec: async-signal-safe calls only. */
 static void __attribute__((noreturn))
-become(const char *const argv[], pid_t parent, int errs, int report)
+become(const char *const argv[], pid_t parent, enum spawn_keep keep, int kept,
+       int report)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sigset_t none;
 	int code;
 
+	/* The caller may take its signals by a descriptor. */
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
 		_exit(127);
-	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
-	    dup2(errs, 2) < 0)
+	if (null < 0 || dup2(null, 0) < 0 ||
+	    dup2(keep == SPAWN_STDOUT ? kept : null, 1) < 0 ||
+	    (keep == SPAWN_STDERR && dup2(kept, 2) < 0))
 		_exit(127);
 	execvp(argv[0], (char *const *)argv);
 	code = errno;
@@ -100,10 +106,10 @@ static void close_pair(const int fds[2])
 			(void)close(fds[i]);
 }
 
-int spawn_wait(const char *const argv[], unsigned seconds, char *said,
-	       size_t size)
+int spawn_wait(const char *const argv[], enum spawn_keep keep, unsigned seconds,
+	       char *said, size_t size)
 {
-	int errs[2] = {-1, -1};
+	int kept[2] = {-1, -1};
 	int report[2] = {-1, -1};
 	pid_t parent = getpid();
 	int64_t end = now_ms() + (int64_t)seconds * 1000;
@@ -112,7 +118,7 @@ int spawn_wait(const char *const argv[], unsigned seconds, char *said,
 	pid_t pid;
 
 	said[0] = '\0';
-	if (pipe2(errs, O_CLOEXEC) || pipe2(report, O_CLOEXEC)) {
+	if (pipe2(kept, O_CLOEXEC) || pipe2(report, O_CLOEXEC)) {
 		r = ms_err(-errno, "run %s", argv[0]);
 		goto out;
 	}
@@ -122,16 +128,16 @@ int spawn_wait(const char *const argv[], unsigned seconds, char *said,
 		goto out;
 	}
 	if (pid == 0)
-		become(argv, parent, errs[1], report[1]);
-	(void)close(errs[1]);
+		become(argv, parent, keep, kept[1], report[1]);
+	(void)close(kept[1]);
 	(void)close(report[1]);
-	errs[1] = report[1] = -1;
-	r = finish(pid, drain(errs[0], end, said, size), argv[0]);
+	kept[1] = report[1] = -1;
+	r = finish(pid, drain(kept[0], end, said, size), argv[0]);
 	/* Closed by exec, so that only a failed one has written. */
 	if (r >= 0 && read(report[0], &code, sizeof(code)) == sizeof(code))
 		r = ms_err(-code, "run %s", argv[0]);
 out:
-	close_pair(errs);
+	close_pair(kept);
 	close_pair(report);
 	return r;
 }

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of the guest's console; see console.h. */
+#include "harness/vm/console.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Half of it goes when it is full, so that a byte costs no move. */
+static void put(struct console *c, char byte)
+{
+	if (c->len == c->room) {
+		size_t half = c->room / 2;
+
+		memmove(c->text, c->text + half, c->len - half);
+		c->len -= half;
+	}
+	c->text[c->len++] = byte;
+	c->text[c->len] = '\0';
+}
+
+/* The firmware clears the screen by sequences such as ESC [ 2 J. */
+void console_add(struct console *c, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char b = (unsigned char)data[i];
+
+		if (b == 033) {
+			c->escape = 1;
+		} else if (c->escape == 1) {
+			c->escape = b == '[' ? 2 : 0;
+		} else if (c->escape == 2) {
+			c->escape = b >= 0x40 && b <= 0x7e ? 0 : 2;
+		} else if (b == '\n' || b == '\t' || (b >= ' ' && b < 0x7f)) {
+			put(c, (char)b);
+		}
+	}
+	while (c->file >= 0 && len) {
+		ssize_t n = write(c->file, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		data += n;
+		len -= (size_t)n;
+	}
+}
+
+bool console_read(struct console *c, int fd)
+{
+	char buf[4096];
+
+	for (;;) {
+		ssize_t n = read(fd, buf, sizeof(buf));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		if (n == 0)
+			return false;
+		console_add(c, buf, (size_t)n);
+	}
+}
+
+const char *console_last_line(const struct console *c, char *buf, size_t size)
+{
+	size_t end = c->len;
+	size_t start;
+
+	while (end && c->text[end - 1] <= ' ')
+		end--;
+	start = end;
+	while (start && c->text[start - 1] != '\n')
+		start--;
+	(void)snprintf(buf, size, "%.*s", (int)(end - start), c->text + start);
+	return buf;
+}
