@@ -19,8 +19,6 @@
  */
 #define DEVICE_QUEUE_PACKETS 20000
 
-#define CALIBRATE_RTT_NS (2 * MS_NS_PER_MS)
-#define CALIBRATE_PROBES 64
 #define UNLIMITED_BPS	 10e9 /* for the memory only */
 #define MEMORY_EXTRA	 (4.0 * 1048576)
 #define MEMORY_MAX	 (512.0 * 1048576)
@@ -101,7 +99,7 @@ static int start(struct link *l)
 		.hosts = l->hosts,
 		.seed = l->seed,
 		.memory_bytes = (size_t)8 << 20,
-		.params = {.delay_ns = CALIBRATE_RTT_NS / 2},
+		.params = {.delay_ns = LINK_CALIBRATE_RTT_NS / 2},
 	};
 	unsigned made = 0;
 	int r = 0;
@@ -119,26 +117,6 @@ static int start(struct link *l)
 	for (unsigned i = 0; i < made; i++)
 		(void)close(config.tun_fds[i]);
 	return r;
-}
-
-/*
- * What the path costs besides the delay asked for: the emulator's wake-up,
- * reading, writing, and the kernel's work up to the arrival. Half of it is
- * taken off each direction.
- */
-static int calibrate(struct link *l)
-{
-	struct link_reading reading = {.rtt_n = 0};
-	double base;
-	int r = link_probe_rtt(l, CALIBRATE_PROBES, &reading);
-
-	if (r)
-		return ms_err_add(r, "calibration");
-
-	base = reading.rtt_ms_p50 * 1e6 - (double)CALIBRATE_RTT_NS;
-	l->base_rtt_ns = base > 0 ? (uint64_t)base : 0;
-	l->compensate_ns = l->base_rtt_ns / 2;
-	return 0;
 }
 
 /* A rate that nobody has vouched for: unshaped, twice of it must go through. */
@@ -173,7 +151,7 @@ int link_emulated_open(struct link *l, const struct link_options *options)
 	if (trusted <= 0)
 		trusted = LINK_RATE_TRUSTED_MBIT;
 	if (!r && !options->skip_calibration)
-		r = calibrate(l);
+		r = link_calibrate(l);
 	if (!r && l->profile.rate_mbit > trusted)
 		r = prove_rate(l, l->profile.rate_mbit);
 	return r ? r : link_emulated_set(l, &l->profile);

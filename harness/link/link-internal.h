@@ -3,6 +3,7 @@
 #ifndef MS_HARNESS_LINK_LINK_INTERNAL_H
 #define MS_HARNESS_LINK_LINK_INTERNAL_H
 
+#include "approaches/common/util/clock.h"
 #include "harness/link/link.h"
 
 struct link {
@@ -24,6 +25,14 @@ struct link {
 uint32_t link_host_address(unsigned end);
 uint32_t link_router_address(unsigned end);
 
+/*
+ * measure.c: what the path costs besides the delay asked for, at an RTT of
+ * LINK_CALIBRATE_RTT_NS without a rate: wake-ups and the kernel's work up to
+ * the arrival. Half of it is to be taken off each direction's delay.
+ */
+#define LINK_CALIBRATE_RTT_NS (2 * MS_NS_PER_MS)
+int link_calibrate(struct link *l) __attribute__((warn_unused_result));
+
 /* emulated.c: devices and process; calibration and ceiling once it is up. */
 int link_emulated_open(struct link *l, const struct link_options *options)
 	__attribute__((warn_unused_result));
@@ -34,8 +43,10 @@ int link_emulated_set(struct link *l, const struct link_profile *profile)
 int link_veth_open(struct link *l, bool offloads)
 	__attribute__((warn_unused_result));
 
-/* netem.c: one qdisc on each of the router's devices. */
+/* netem.c: one qdisc on each of the router's devices; calibrated first. */
 int link_netem_supported(void) __attribute__((warn_unused_result));
+int link_netem_open(struct link *l, const struct link_options *options)
+	__attribute__((warn_unused_result));
 int link_netem_set(struct link *l, const struct link_profile *profile, bool cut)
 	__attribute__((warn_unused_result));
 

@@ -168,7 +168,7 @@ static int open_driver(struct link *l, const struct link_options *options)
 	r = link_netem_supported();
 	if (!r)
 		r = link_veth_open(l, false);
-	return r ? r : link_netem_set(l, &l->profile, false);
+	return r ? r : link_netem_open(l, options);
 }
 
 int link_open(const struct link_profile *profile,

@@ -12,6 +12,7 @@
 #define RTT_TOLERANCE_MS   0.1
 #define RATE_TOLERANCE_PCT 1.0
 #define LOSS_CONFIDENCE	   0.999
+#define CALIBRATE_PROBES   64
 #define BULK_CONNECTIONS   4
 #define BULK_WARM_S	   0.4
 #define BULK_WARM_RTTS	   15
@@ -48,6 +49,20 @@ static int measure_rate(struct link *l, unsigned from, struct link_reading *ret)
 			       (p->mtu + LINK_FRAME_BYTES) /
 			       (p->mtu - LINK_TCP_HEADERS);
 	return r;
+}
+
+int link_calibrate(struct link *l)
+{
+	struct link_reading reading = {.rtt_n = 0};
+	double base;
+	int r = link_probe_rtt(l, CALIBRATE_PROBES, &reading);
+
+	if (r)
+		return ms_err_add(r, "calibration");
+	base = reading.rtt_ms_p50 * 1e6 - (double)LINK_CALIBRATE_RTT_NS;
+	l->base_rtt_ns = base > 0 ? (uint64_t)base : 0;
+	l->compensate_ns = l->base_rtt_ns / 2;
+	return 0;
 }
 
 int link_measure(struct link *l, const struct link_measurement *what,
@@ -122,10 +137,11 @@ static int check_rtt(const struct link_profile *p, const struct link_reading *r,
 	tolerance += median_error_ms(p, r);
 	if (fabs(r->rtt_ms_p50 - want) <= tolerance)
 		return 0;
-	return ms_err(-EINVAL,
-		      "link: RTT is %.3f ms at the median, %.3f +- %.3f ms "
-		      "is expected of rtt=%gms",
-		      r->rtt_ms_p50, want, tolerance, p->rtt_ms);
+	return ms_err_plain(
+		-ERANGE,
+		"link: RTT is %.3f ms at the median, %.3f +- %.3f ms "
+		"is expected of rtt=%gms",
+		r->rtt_ms_p50, want, tolerance, p->rtt_ms);
 }
 
 static int check_rate(const struct link_profile *p, double rate, unsigned from,
@@ -135,11 +151,12 @@ static int check_rate(const struct link_profile *p, double rate, unsigned from,
 
 	if (fabs(off) <= tolerance_pct)
 		return 0;
-	return ms_err(-EINVAL,
-		      "link: rate from the %s is %.3f Mbit/s, %+.2f %% off "
-		      "rate=%gM (%g %% allowed)",
-		      from ? "target" : "source", rate, off, p->rate_mbit,
-		      tolerance_pct);
+	return ms_err_plain(
+		-ERANGE,
+		"link: rate from the %s is %.3f Mbit/s, %+.2f %% off "
+		"rate=%gM (%g %% allowed)",
+		from ? "target" : "source", rate, off, p->rate_mbit,
+		tolerance_pct);
 }
 
 static int check_loss(const struct link_profile *p,
@@ -151,12 +168,12 @@ static int check_loss(const struct link_profile *p,
 
 	if (chance >= 1 - confidence)
 		return 0;
-	return ms_err(-EINVAL,
-		      "link: %" PRIu64 " of %" PRIu64 " packets from the %s "
-		      "were lost, outside the %g %% interval of loss=%g%%",
-		      r->loss_lost[from], r->loss_sent[from],
-		      from ? "target" : "source", confidence * 100,
-		      p->loss_pct);
+	return ms_err_plain(
+		-ERANGE,
+		"link: %" PRIu64 " of %" PRIu64 " packets from the %s "
+		"were lost, outside the %g %% interval of loss=%g%%",
+		r->loss_lost[from], r->loss_sent[from],
+		from ? "target" : "source", confidence * 100, p->loss_pct);
 }
 
 int link_check(const struct link_profile *profile,

@@ -53,7 +53,7 @@ struct link_tolerance {
 };
 
 /*
- * Compare. Returns 0, or -EINVAL with a sentence that names what is off. The
+ * Compare. Returns 0, or -ERANGE with a sentence that names what is off. The
  * median RTT is compared with what was asked plus the time the probe occupies
  * the wire; a driver's own RTT (base_rtt_ms) cannot be gone below.
  */

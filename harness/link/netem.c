@@ -121,8 +121,26 @@ static int set_all(void *arg)
 
 int link_netem_set(struct link *l, const struct link_profile *profile, bool cut)
 {
+	struct link_profile shaped = *profile;
+	double own_ms = 2 * (double)l->compensate_ns / 1e6;
 	struct request q = {.l = l};
 
-	link_netem_format(profile, cut, &q.args);
+	shaped.rtt_ms -= own_ms < shaped.rtt_ms ? own_ms : shaped.rtt_ms;
+	link_netem_format(&shaped, cut, &q.args);
 	return netns_run(l->router_ns, set_all, &q);
+}
+
+int link_netem_open(struct link *l, const struct link_options *options)
+{
+	struct link_profile plain = {.rtt_ms = (double)LINK_CALIBRATE_RTT_NS /
+					       1e6,
+				     .mtu = l->profile.mtu};
+	int r = 0;
+
+	if (!options->skip_calibration) {
+		r = link_netem_set(l, &plain, false);
+		if (!r)
+			r = link_calibrate(l);
+	}
+	return r ? r : link_netem_set(l, &l->profile, false);
 }

@@ -268,13 +268,13 @@ static int write_synced(const char *path, const json_t *env)
 	return err ? ms_err(err, "env: write %s", path) : 0;
 }
 
-static int replace(const char *dir, const json_t *env)
+static int replace(const char *dir, const char *name, const json_t *env)
 {
 	char *path = NULL;
 	char *temporary = NULL;
 	int err = 0;
 
-	if (asprintf(&path, "%s/%s", dir, ENV_FILE) < 0)
+	if (asprintf(&path, "%s/%s", dir, name) < 0)
 		return ms_err(-ENOMEM, "env: %s", dir);
 	if (asprintf(&temporary, "%s.%ld.tmp", path, (long)getpid()) < 0) {
 		free(path);
@@ -290,7 +290,7 @@ static int replace(const char *dir, const json_t *env)
 	return err;
 }
 
-int env_write(const char *dir, json_t *extra)
+int env_write(const char *dir, const char *name, json_t *extra)
 {
 	json_t *env = env_collect();
 	const char *key = NULL;
@@ -309,7 +309,7 @@ int env_write(const char *dir, json_t *extra)
 			break;
 	}
 	if (!err)
-		err = replace(dir, env);
+		err = replace(dir, name, env);
 	json_decref(env);
 	return err;
 }

@@ -10,17 +10,18 @@
 #include <jansson.h>
 
 #define ENV_FILE    "env.json"
+#define ENV_VM_FILE "env-vm.json" /* of the guest, where there was one */
 #define ENV_VERSION 1
 
 /*
- * Write DIR/env.json, whole or not at all (an older one stays until then).
+ * Write DIR/NAME, whole or not at all (an older one stays until then).
  * `extra` is an object whose members stand beside ours: what only the runner
  * knows, such as "command", "options", "link", "cgroup". It is borrowed and may
  * be NULL. -EEXIST if it has a member of ours, else a negative errno, both
  * with a sentence.
  */
-int env_write(const char *dir, json_t *extra)
-	__attribute__((nonnull(1), warn_unused_result));
+int env_write(const char *dir, const char *name, json_t *extra)
+	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* What env_write writes, without `extra`; the caller owns it. NULL: memory. */
 json_t *env_collect(void);

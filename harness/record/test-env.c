@@ -50,7 +50,7 @@ static void holds_what_is_needed(void)
 	json_t *j = NULL;
 
 	CHECK(extra);
-	CHECK_EQ(env_write(test_dir(), extra), 0);
+	CHECK_EQ(env_write(test_dir(), ENV_FILE, extra), 0);
 	j = load();
 	CHECK_EQ(json_integer_value(json_object_get(j, "env_version")),
 		 ENV_VERSION);
@@ -106,7 +106,7 @@ static void tells_nothing_of_the_host(void)
 	char host[256] = "";
 	char *text = NULL;
 
-	CHECK_EQ(env_write(test_dir(), NULL), 0);
+	CHECK_EQ(env_write(test_dir(), ENV_FILE, NULL), 0);
 	text = read_file(test_path(ENV_FILE));
 	CHECK(!gethostname(host, sizeof(host) - 1));
 	/* A host called "vm" or so would be part of another word. */
@@ -123,16 +123,16 @@ static void is_whole_or_not_there(void)
 	struct stat before;
 	struct stat after;
 
-	CHECK_EQ(env_write(test_dir(), NULL), 0);
+	CHECK_EQ(env_write(test_dir(), ENV_FILE, NULL), 0);
 	CHECK(!stat(test_path(ENV_FILE), &before));
-	CHECK_EQ(env_write(test_dir(), clash), -EEXIST);
+	CHECK_EQ(env_write(test_dir(), ENV_FILE, clash), -EEXIST);
 	CHECK_HAS(ms_err_text(), "kernel");
 	CHECK(!stat(test_path(ENV_FILE), &after));
 	CHECK(before.st_ino == after.st_ino);
-	CHECK_EQ(env_write(test_dir(), NULL), 0);
+	CHECK_EQ(env_write(test_dir(), ENV_FILE, NULL), 0);
 	CHECK(!stat(test_path(ENV_FILE), &after));
 	CHECK(before.st_ino != after.st_ino); /* a new file took its name */
-	CHECK_EQ(env_write("/nonexistent", NULL), -ENOENT);
+	CHECK_EQ(env_write("/nonexistent", ENV_FILE, NULL), -ENOENT);
 	CHECK_EQ(files_in_dir(), 1);
 	json_decref(clash);
 }

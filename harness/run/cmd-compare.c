@@ -9,7 +9,9 @@
 #include "harness/cmd.h"
 #include "harness/run/compare.h"
 #include "harness/run/no-memory.h"
+#include "harness/run/place.h"
 #include "harness/run/session.h"
+#include "harness/vm/vm.h"
 #include "harness/run/side.h"
 
 #include <errno.h>
@@ -39,6 +41,8 @@ struct config {
 	uint64_t timeout_ns;
 	char *only;
 	char *results;
+	char *result;
+	char *where;
 	int placement;
 };
 
@@ -70,6 +74,10 @@ static const struct ms_opt options[] = {
 			"kill a run after this"),
 	MS_OPT_STRING(struct config, only, "only", 0, NULL, "NAME,...",
 		      "these approaches only"),
+	MS_OPT_STRING(struct config, result, "result", 0, NULL, "DIR",
+		      "result folder, made or gone on in"),
+	MS_OPT_STRING(struct config, where, "where", 0, "auto", "PLACE",
+		      PLACE_WHERE_HELP),
 	MS_OPT_STRING(struct config, results, "results", 0, "results", "DIR",
 		      "where result folders are made"),
 	MS_OPT_CHOICE(struct config, placement, "placement", 0, "split",
@@ -259,6 +267,8 @@ static int run(const struct config *c, int argc, char **argv)
 			    .approaches = &a,
 			    .set = "compare",
 			    .results = c->results,
+			    .dir = c->result,
+			    .where = c->where,
 			    .placement = (enum placement_mode)c->placement,
 			    .order_seed = 1,
 			    .argc = argc,
@@ -276,7 +286,8 @@ static int run(const struct config *c, int argc, char **argv)
 	} else {
 		code = session_run(&s, &result);
 	}
-	if (result && code < EXIT_STOPPED && show(result))
+	/* The VM's part is shown by who started it. */
+	if (result && !vm_inside() && code < EXIT_STOPPED && show(result))
 		code = code ? code : 1;
 	free(result);
 	experiments_release(&e);

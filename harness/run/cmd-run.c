@@ -4,7 +4,9 @@
 #include "approaches/common/util/opt.h"
 #include "harness/cmd.h"
 #include "harness/run/custom.h"
+#include "harness/run/place.h"
 #include "harness/run/session.h"
+#include "harness/vm/vm.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,14 +23,11 @@ struct config {
 	char *result;
 	char *results;
 	int placement;
-	int where;
+	char *where;
 	uint64_t order_seed;
 	char *note;
 	bool plan;
 };
-
-/* A VM is a place of its own, which this version has not. */
-static const char *const places[] = {"native", "auto", NULL};
 
 static const struct ms_opt options[] = {
 	MS_OPT_CHOICE(struct config, set, "set", 's', "quick", experiment_sets,
@@ -78,8 +77,8 @@ static const struct ms_opt options[] = {
 		      "where result folders are made"),
 	MS_OPT_CHOICE(struct config, placement, "placement", 0, "split",
 		      placement_modes, "processors of the sides"),
-	MS_OPT_CHOICE(struct config, where, "where", 0, "auto", places,
-		      "where it runs; there is native only"),
+	MS_OPT_STRING(struct config, where, "where", 0, "auto", "PLACE",
+		      PLACE_WHERE_HELP),
 	MS_OPT_UINT(struct config, order_seed, "order-seed", 0, "1", 0, 0,
 		    "seed of the order of the runs"),
 	MS_OPT_STRING(struct config, note, "note", 0, NULL, "FILE",
@@ -224,16 +223,17 @@ static int run(struct config *c, int argc, char **argv)
 	char *dir = NULL;
 	int code = 0;
 	int err = load(c, &e, &a);
-	const struct session s = {
-		.experiments = &e,
-		.approaches = &a,
-		.set = c->custom.approach ? "custom" : experiment_sets[c->set],
-		.results = c->results,
-		.dir = c->result,
-		.placement = (enum placement_mode)c->placement,
-		.order_seed = c->order_seed,
-		.argc = argc,
-		.argv = argv};
+	struct session s = {.experiments = &e,
+			    .approaches = &a,
+			    .set = c->custom.approach ? "custom"
+						      : experiment_sets[c->set],
+			    .results = c->results,
+			    .dir = c->result,
+			    .where = c->where,
+			    .placement = (enum placement_mode)c->placement,
+			    .order_seed = c->order_seed,
+			    .argc = argc,
+			    .argv = argv};
 
 	if (err) {
 		(void)fprintf(stderr, PROGRAM ": %s\n", ms_err_text());
@@ -242,7 +242,8 @@ static int run(struct config *c, int argc, char **argv)
 		print_plan(&e, c->order_seed);
 	} else {
 		code = session_run(&s, &dir);
-		if (dir)
+		/* The VM's part is named by who started it. */
+		if (dir && !vm_inside())
 			code = say_result(c, dir, code);
 	}
 	free(dir);

@@ -12,6 +12,7 @@
 #include "harness/run/features.h"
 #include "harness/run/scratch.h"
 #include "harness/run/timed.h"
+#include "harness/vm/vm.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -34,6 +35,10 @@ static bool impossible(struct execution *x)
 
 	if (!a || !approach_has_variant(a, c->s->variant)) {
 		rows_status(x->rows, ROW_SKIPPED, "not built yet");
+		return true;
+	}
+	if (!strcmp(c->e->accel, "tcg") && c->e->no_emulation) {
+		rows_status(x->rows, ROW_REFUSED, "%s", c->e->no_emulation);
 		return true;
 	}
 	x->command = c->link ? &a->target : &a->local;
@@ -81,8 +86,9 @@ static int bring_link(struct execution *x)
 			    "a link needs root, for network namespaces");
 		return 1;
 	}
-	err = links_use(&x->r->links, c->e, c->link, &back);
-	base->link_driver = (int)links_row_driver(&x->r->links);
+	err = links_use(&x->r->links, c->e, c->driver, c->link, &back);
+	if (x->r->links.link)
+		base->link_driver = (int)links_row_driver(&x->r->links);
 	if (!err) {
 		base->rtt_ms_measured = back.rtt_ms;
 		base->rate_mbit_measured = back.rate_mbit;
@@ -481,7 +487,8 @@ int execute(struct runner *r, const struct plan_run *run, size_t number,
 	describe(&x);
 	if (impossible(&x) || bring_link(&x))
 		return 0;
-	err = scratch_make(r->dir, x.dir, sizeof(x.dir));
+	/* Writing into the result folder of a VM is slow. */
+	err = scratch_make(vm_inside() ? "/tmp" : r->dir, x.dir, sizeof(x.dir));
 	if (!err)
 		err = execute_log_name(&x, number);
 	if (!err)

@@ -70,6 +70,11 @@ struct axes {
 	size_t n_rtt, n_rate, n_jitter, n_loss;
 };
 
+#define EMULATION_REASON                                                     \
+	"the speed of memory and of hashing means nothing under software "   \
+	"emulation: vector code is 50 times slower there, and the order of " \
+	"designs changes"
+
 static int parse_axes(const struct js *at, struct axes *a)
 {
 	int err = js_reals(at, "rtt_ms", 0, 10000, &a->rtt, &a->n_rtt);
@@ -146,43 +151,98 @@ static int parse_profiles(const struct js *at, struct experiment *e)
 	return err;
 }
 
+/* Each link once for each of the drivers. */
+static int times_drivers(const struct js *at, const char *const *names,
+			 size_t n, struct experiment *e)
+{
+	size_t links = e->n_links;
+	struct link_profile *list = calloc(links * n + 1, sizeof(*list));
+
+	e->drivers = calloc(links * n + 1, sizeof(*e->drivers));
+	if (!list || !e->drivers) {
+		free(list);
+		return no_memory(at->file);
+	}
+	for (size_t i = 0; i < links * n; i++) {
+		list[i] = e->links[i / n];
+		if (link_driver_parse(names[i % n], &e->drivers[i])) {
+			free(list);
+			return js_wrong(at, "driver",
+					"auto, emulated, netem, sleep (or a "
+					"list of them), or none");
+		}
+	}
+	free(e->links);
+	e->links = list;
+	e->n_links = links * n;
+	return 0;
+}
+
+static int parse_links(const struct js *at, struct experiment *e)
+{
+	struct axes axes = {0};
+	int err;
+
+	if (js_has(at, "profiles"))
+		return parse_profiles(at, e);
+	err = parse_axes(at, &axes);
+	if (!err)
+		err = product_of(at, &axes, e);
+	free(axes.rtt);
+	free(axes.rate);
+	free(axes.jitter);
+	free(axes.loss);
+	return err;
+}
+
 static int parse_link(const struct js *root, struct experiment *e)
 {
 	static const char *const known[] = {
 		"driver",   "rtt_ms",	  "rate_mbit", "jitter_ms",
 		"loss_pct", "congestion", "profiles",  NULL};
+	static const char *const automatic[] = {"auto"};
 	struct js at;
-	struct axes axes = {0};
-	const char *driver = "auto";
+	const char **drivers = NULL;
+	size_t n = 0;
 	int err = js_object(root, "link", "link.", &at);
 
 	if (!err)
 		err = js_known(&at, known);
 	if (!err)
-		err = js_text(&at, "driver", &driver);
+		err = js_text_or_texts(&at, "driver", &drivers, &n);
 	if (!err)
 		err = js_text(&at, "congestion", &e->congestion);
-	if (err)
-		return err;
-	e->local = !strcmp(driver, "none");
-	if (e->local)
-		return json_object_size(at.object) == 1
-			       ? 0
-			       : js_wrong(&at, "driver",
-					  "one that has a link, when there are "
-					  "other keys");
-	if (link_driver_parse(driver, &e->driver))
-		return js_wrong(&at, "driver",
-				"auto, emulated, netem, sleep or none");
-	if (js_has(&at, "profiles"))
-		return parse_profiles(&at, e);
-	err = parse_axes(&at, &axes);
-	if (!err)
-		err = product_of(&at, &axes, e);
-	free(axes.rtt);
-	free(axes.rate);
-	free(axes.jitter);
-	free(axes.loss);
+	e->local = !err && n == 1 && !strcmp(drivers[0], "none");
+	if (!err && e->local && json_object_size(at.object) != 1)
+		err = js_wrong(&at, "driver",
+			       "one that has a link, when there are other "
+			       "keys");
+	if (!err && !e->local)
+		err = parse_links(&at, e);
+	if (!err && !e->local)
+		err = n ? times_drivers(&at, drivers, n, e)
+			: times_drivers(&at, automatic, 1, e);
+	free(drivers);
+	return err;
+}
+
+/* "where", and "emulation": changes, or why it says nothing there. */
+static int parse_place(const struct js *at, struct experiment *e)
+{
+	const json_t *emulation = json_object_get(at->object, "emulation");
+	int err = js_text(at, "where", &e->where);
+
+	if (!err && e->where && strcmp(e->where, "auto") != 0 &&
+	    strcmp(e->where, "native") != 0 && strcmp(e->where, "vm") != 0)
+		err = js_wrong(at, "where", "auto, native or vm");
+	if (!err && emulation && !json_is_object(emulation) &&
+	    !json_is_string(emulation))
+		err = js_wrong(at, "emulation",
+			       "an object of changes, or a text that says why "
+			       "it cannot be emulated");
+	e->no_emulation = json_string_value(emulation);
+	if (!e->no_emulation && e->local)
+		e->no_emulation = EMULATION_REASON;
 	return err;
 }
 
@@ -244,11 +304,13 @@ static int parse_texts(const struct js *at, struct experiment *e)
 static int parse_all(const struct js *at, struct experiment *e)
 {
 	static const char *const known[] = {
-		"name",		"title",     "thesis",	    "about",
-		"order",	"workload",  "link",	    "size",
-		"chunk",	"seed",	     "store",	    "dataset",
-		"data",		"series",    "repetitions", "warmup",
-		"time_limit_s", "timeout_s", NULL};
+		"name",	  "title",	  "thesis",
+		"about",  "order",	  "workload",
+		"link",	  "size",	  "chunk",
+		"seed",	  "store",	  "dataset",
+		"data",	  "series",	  "repetitions",
+		"warmup", "time_limit_s", "timeout_s",
+		"where",  "emulation",	  NULL};
 	struct js workload;
 	int err = js_known(at, known);
 
@@ -260,6 +322,8 @@ static int parse_all(const struct js *at, struct experiment *e)
 		err = parse_link(at, e);
 	if (!err)
 		err = parse_series(at, e);
+	if (!err)
+		err = parse_place(at, e);
 	if (!err)
 		err = js_object(at, "workload", "workload.", &workload);
 	if (!err)
@@ -306,6 +370,7 @@ int experiment_parse(const char *file, const json_t *json, const char *set,
 	*ret = (struct experiment){.seed = 1,
 				   .repetitions = 5,
 				   .congestion = "cubic",
+				   .place = ROW_NATIVE,
 				   .dataset = "pattern:seed={seed}",
 				   .store = "memory:size={size},seed={seed}"};
 	ret->file = strdup(file);
@@ -316,6 +381,63 @@ int experiment_parse(const char *file, const json_t *json, const char *set,
 	return err ? err : parse_all(&at, ret);
 }
 
+/* "key=value" into "a=1;c=2" at its place. */
+static int add_param(struct experiment *e, const char *key, const char *value)
+{
+	const char *at = e->params;
+	char *text = NULL;
+	size_t len = strlen(key);
+
+	while (*at && (strncmp(at, key, len) < 0))
+		at += strcspn(at, ";") + (at[strcspn(at, ";")] == ';');
+	if (asprintf(&text, "%.*s%s%s=%s%s%s", (int)(at - e->params), e->params,
+		     at > e->params && at[-1] != ';' ? ";" : "", key, value,
+		     *at ? ";" : "", at) < 0)
+		return no_memory(e->file);
+	free(e->params);
+	e->params = text;
+	return 0;
+}
+
+/* Parse it again with the changes; what was chosen stays. */
+static int change_for_emulation(struct experiment *e)
+{
+	struct experiment changed;
+	json_t *copy = json_deep_copy(e->json);
+	const json_t *changes = json_object_get(e->json, "emulation");
+	int err;
+
+	if (!copy || json_object_update_recursive(copy, (json_t *)changes) ||
+	    json_object_del(copy, "emulation")) {
+		json_decref(copy);
+		return no_memory(e->file);
+	}
+	err = experiment_parse(e->file, copy, NULL, &changed);
+	json_decref(copy);
+	if (err) {
+		experiment_release(&changed);
+		return ms_err_add(err, "emulation");
+	}
+	changed.place = e->place;
+	memcpy(changed.accel, e->accel, sizeof(e->accel));
+	memcpy(changed.place_why, e->place_why, sizeof(e->place_why));
+	experiment_release(e);
+	*e = changed;
+	return 0;
+}
+
+int experiment_settle(struct experiment *e)
+{
+	int err = 0;
+
+	if (e->place != ROW_VM || !*e->accel)
+		return 0;
+	if (!strcmp(e->accel, "tcg") &&
+	    json_is_object(json_object_get(e->json, "emulation")))
+		err = change_for_emulation(e);
+	return err ? err : add_param(e, "accel", e->accel);
+}
+
 void experiment_release(struct experiment *e)
 {
 	for (size_t i = 0; e->options && e->options[i]; i++)
@@ -324,6 +446,7 @@ void experiment_release(struct experiment *e)
 	free(e->params);
 	free(e->series);
 	free(e->links);
+	free(e->drivers);
 	free(e->sizes);
 	free(e->file);
 	json_decref(e->json);

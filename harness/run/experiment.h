@@ -9,6 +9,7 @@
 #define MS_HARNESS_RUN_EXPERIMENT_H
 
 #include "harness/link/link.h"
+#include "harness/record/row.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -37,8 +38,8 @@ struct experiment {
 	struct series *series;
 	size_t n_series;
 	bool local; /* without a link: in one process or by a local socket */
-	enum link_driver driver;
 	struct link_profile *links; /* none if local */
+	enum link_driver *drivers;  /* of each link */
 	size_t n_links;
 	uint64_t *sizes;
 	size_t n_sizes;
@@ -48,6 +49,16 @@ struct experiment {
 	uint64_t warmup;	/* runs of a series that are not recorded */
 	uint64_t time_limit_ms; /* of the accesses; 0: none */
 	uint64_t timeout_ms;	/* after it a run is killed */
+	const char *where;	/* "native", "vm": the figure's wish; or NULL */
+	/*
+	 * Why it says nothing under software emulation, NULL: it does. Without
+	 * a link it measures the speed of memory, which is never emulated well.
+	 */
+	const char *no_emulation;
+	/* Chosen by places_choose (place.h). */
+	enum row_place place;
+	char accel[8]; /* in the VM: "kvm" or "tcg", "" if there can be none */
+	char place_why[300];
 };
 
 /* The sets of a file are these; NULL-terminated. */
@@ -61,6 +72,12 @@ extern const char *const experiment_sets[];
 int experiment_parse(const char *file, const json_t *json, const char *set,
 		     struct experiment *ret)
 	__attribute__((nonnull(1, 2, 4), warn_unused_result));
+/*
+ * Once place and accel are chosen: the changes of "emulation" if it will be
+ * emulated, and the acceleration in the parameters of its rows.
+ */
+int experiment_settle(struct experiment *e)
+	__attribute__((nonnull, warn_unused_result));
 void experiment_release(struct experiment *e) __attribute__((nonnull));
 
 struct experiments {

@@ -115,6 +115,14 @@ json_t *features_probe(void)
 	return all;
 }
 
+bool feature_of_kernel(const char *name)
+{
+	for (const struct feature *f = features; f->name; f++)
+		if (!strcmp(f->name, name))
+			return !f->program;
+	return false;
+}
+
 bool feature_there(const json_t *probed, const char *name, char *why,
 		   size_t size)
 {

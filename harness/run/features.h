@@ -21,6 +21,9 @@ struct feature {
 /* The last entry has a NULL name. */
 extern const struct feature features[];
 
+/* Is it of the kernel? False for programs and for what is in no table. */
+bool feature_of_kernel(const char *name) __attribute__((nonnull));
+
 /* What is there, probed once by features_probe. NULL: no memory. */
 json_t *features_probe(void);
 

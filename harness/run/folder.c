@@ -5,6 +5,7 @@
 #include "approaches/common/util/err.h"
 #include "harness/run/json.h"
 #include "harness/run/no-memory.h"
+#include "harness/run/place.h"
 #include "harness/run/scratch.h"
 
 #include <dirent.h>
@@ -39,6 +40,7 @@ json_t *folder_plan(const struct experiments *e, const struct approaches *a,
 {
 	json_t *experiments = json_array();
 	json_t *approaches = json_array();
+	json_t *places = places_json(e);
 	json_t *j;
 
 	for (size_t i = 0; i < e->n; i++)
@@ -49,6 +51,10 @@ json_t *folder_plan(const struct experiments *e, const struct approaches *a,
 		      "version", MS_VERSION, "placement", placement,
 		      "order_seed", (json_int_t)seed, "experiments",
 		      experiments, "approaches", approaches);
+	/* Only where there are some, so that other plans keep their ids. */
+	if (j && json_object_size(places))
+		(void)json_object_set(j, "places", places);
+	json_decref(places);
 	if (j && json_object_set_new(j, "id", hash_of(j))) {
 		json_decref(j);
 		return NULL;
@@ -263,6 +269,16 @@ int folder_open(const char *results, const char *dir, const char *set,
 		ret->dir[--n] = '\0';
 	ret->name = strrchr(ret->dir, '/');
 	ret->name = ret->name ? ret->name + 1 : ret->dir;
+	return 0;
+}
+
+int folder_absolute(const struct folder *f, char *buf, size_t size)
+{
+	char path[PATH_MAX];
+
+	if (!realpath(f->dir, path) || strlen(path) >= size)
+		return ms_err(-errno, "%s", f->dir);
+	(void)snprintf(buf, size, "%s", path);
 	return 0;
 }
 

@@ -26,6 +26,10 @@ struct folder {
 json_t *folder_plan(const struct experiments *e, const struct approaches *a,
 		    const char *placement, uint64_t seed);
 
+/* The folder as given to folder_open, absolute, for others to open. */
+int folder_absolute(const struct folder *f, char *buf, size_t size)
+	__attribute__((nonnull, warn_unused_result));
+
 /*
  * Continue `dir` if it is given (made if it is not there), else the newest
  * folder in `results` with the same plan that is not finished, else make one

@@ -244,3 +244,20 @@ int js_texts(const struct js *at, const char *key, const char ***ret,
 	*ret_n = json_array_size(v);
 	return 0;
 }
+
+int js_text_or_texts(const struct js *at, const char *key, const char ***ret,
+		     size_t *ret_n)
+{
+	const char *one = json_string_value(json_object_get(at->object, key));
+	const char **list;
+
+	if (!one)
+		return js_texts(at, key, ret, ret_n);
+	list = calloc(2, sizeof(*list));
+	if (!list)
+		return no_memory(at->file);
+	list[0] = one;
+	*ret = list;
+	*ret_n = 1;
+	return 0;
+}

@@ -59,4 +59,9 @@ int js_sizes(const struct js *at, const char *key, uint64_t **ret,
 int js_texts(const struct js *at, const char *key, const char ***ret,
 	     size_t *ret_n) __attribute__((nonnull, warn_unused_result));
 
+/* The same of a text or an array of texts. */
+int js_text_or_texts(const struct js *at, const char *key, const char ***ret,
+		     size_t *ret_n)
+	__attribute__((nonnull, warn_unused_result));
+
 #endif

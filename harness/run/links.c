@@ -58,16 +58,16 @@ static void pin(const struct links *l)
 }
 
 static int open_link(struct links *l, const struct experiment *e,
+		     enum link_driver driver,
 		     const struct link_profile *profile)
 {
-	struct link_options options = {.driver = e->driver,
-				       .congestion = e->congestion,
-				       .seed = e->seed};
+	struct link_options options = {
+		.driver = driver, .congestion = e->congestion, .seed = e->seed};
 	int err = link_open(profile, &options, &l->link);
 
 	if (err)
 		return err;
-	l->asked = e->driver;
+	l->asked = driver;
 	(void)snprintf(l->congestion, sizeof(l->congestion), "%s",
 		       e->congestion);
 	l->n_rates = 0;
@@ -161,17 +161,18 @@ static int read_rtt(struct links *l, const struct link_profile *profile,
 }
 
 int links_use(struct links *l, const struct experiment *e,
-	      const struct link_profile *profile, struct link_readback *ret)
+	      enum link_driver driver, const struct link_profile *profile,
+	      struct link_readback *ret)
 {
 	struct link_readback r = {.rtt_ms = NAN, .rate_mbit = NAN};
 	int err = 0;
 
-	if (l->link && (l->asked != e->driver ||
-			strcmp(l->congestion, e->congestion) != 0 ||
-			link_profile(l->link)->mtu != profile->mtu))
+	if (l->link &&
+	    (l->asked != driver || strcmp(l->congestion, e->congestion) != 0 ||
+	     link_profile(l->link)->mtu != profile->mtu))
 		links_close(l);
 	if (!l->link)
-		err = open_link(l, e, profile);
+		err = open_link(l, e, driver, profile);
 	if (!err && link_driver(l->link) != LINK_SLEEP) {
 		err = rate_of(l, profile, &r.rate_mbit);
 		if (!err)
@@ -190,14 +191,19 @@ void links_close(struct links *l)
 	l->link = NULL;
 }
 
-enum row_link links_row_driver(const struct links *l)
+enum row_link links_row_of(enum link_driver driver)
 {
 	static const enum row_link drivers[] = {
-		[LINK_AUTO] = ROW_LINK_UNSET,
+		[LINK_AUTO] = ROW_LINK_NONE,
 		[LINK_EMULATED] = ROW_LINK_EMULATED,
 		[LINK_NETEM] = ROW_LINK_NETEM,
 		[LINK_SLEEP] = ROW_LINK_SLEEP,
 	};
 
-	return l->link ? drivers[link_driver(l->link)] : ROW_LINK_NONE;
+	return drivers[driver];
+}
+
+enum row_link links_row_driver(const struct links *l)
+{
+	return l->link ? links_row_of(link_driver(l->link)) : ROW_LINK_NONE;
 }

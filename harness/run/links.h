@@ -15,6 +15,9 @@
 
 #define LINKS_RATES_MAX 32
 
+/* What a row calls a driver; none for "auto", which is not known yet. */
+enum row_link links_row_of(enum link_driver driver);
+
 struct links {
 	struct link *link;     /* NULL: none is up */
 	const cpu_set_t *cpus; /* of the emulator; NULL: any */
@@ -41,7 +44,8 @@ struct link_readback {
  * -ERANGE (it is not, or cannot be, what was asked), others.
  */
 int links_use(struct links *l, const struct experiment *e,
-	      const struct link_profile *profile, struct link_readback *ret)
+	      enum link_driver driver, const struct link_profile *profile,
+	      struct link_readback *ret)
 	__attribute__((nonnull, warn_unused_result));
 
 /* Take it down. */

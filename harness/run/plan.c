@@ -5,7 +5,9 @@
 #include "approaches/common/util/err.h"
 #include "approaches/common/util/opt.h"
 #include "harness/run/approach.h"
+#include "harness/run/links.h"
 #include "harness/run/no-memory.h"
+#include "harness/run/place.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -71,6 +73,7 @@ static int fill_cell(struct cell *c, const struct experiment *e, size_t link,
 	c->s = &e->series[i % e->n_series];
 	c->size = e->sizes[i / e->n_series];
 	c->link = e->local ? NULL : &e->links[link];
+	c->driver = e->local ? LINK_AUTO : e->drivers[link];
 	(void)snprintf(size, sizeof(size), "%" PRIu64, c->size);
 	(void)snprintf(seed, sizeof(seed), "%" PRIu64, e->seed);
 	err = approach_text(e->dataset, values, &c->dataset);
@@ -164,6 +167,8 @@ int plan_make(const struct experiments *list, uint64_t seed, struct plan *ret)
 	err = make_cells(list, ret);
 	if (!err)
 		err = make_runs(list, ret);
+	for (size_t i = 0; i < ret->n && !err; i++)
+		ret->runs[i].elsewhere = !place_is_here(ret->runs[i].cell->e);
 	if (err)
 		plan_release(ret);
 	return err;
@@ -193,8 +198,8 @@ void plan_row(const struct plan_run *run, struct row *ret)
 	ret->size_bytes = c->size;
 	ret->repetition = run->repetition;
 	ret->params = c->e->params;
-	ret->place = ROW_NATIVE;
-	ret->link_driver = ROW_LINK_NONE;
+	ret->place = (int)c->e->place;
+	ret->link_driver = (int)links_row_of(c->driver);
 	ret->verified = 0;
 	if (!c->link)
 		return;
@@ -211,15 +216,21 @@ static int by_key(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* A driver that was asked for by name tells runs apart, "auto" does not. */
+static uint64_t columns_of(bool driver)
+{
+	return RUN_COLUMNS | (driver ? ROW_BIT(COL_LINK_DRIVER) : 0);
+}
+
 /* The sorted keys of all rows. */
-static int keys_of(const struct table *rows, char ***ret)
+static int keys_of(const struct table *rows, bool driver, char ***ret)
 {
 	char **keys = calloc(rows->n + 1, sizeof(*keys));
 
 	if (!keys)
 		return -ENOMEM;
 	for (size_t i = 0; i < rows->n; i++) {
-		keys[i] = row_key(&rows->rows[i], RUN_COLUMNS);
+		keys[i] = row_key(&rows->rows[i], columns_of(driver));
 		if (!keys[i]) {
 			approach_argv_free(keys);
 			return -ENOMEM;
@@ -245,30 +256,34 @@ static bool series_left(const struct plan *p, const struct plan_run *warm)
 
 long plan_mark_done(struct plan *p, const struct table *rows)
 {
-	char **keys = NULL;
+	char **keys[2] = {NULL, NULL}; /* without and with the driver */
 	long left = 0;
 
-	if (keys_of(rows, &keys))
+	if (keys_of(rows, false, &keys[0]) || keys_of(rows, true, &keys[1])) {
+		approach_argv_free(keys[0]);
 		return no_memory("plan");
+	}
 	for (size_t i = 0; i < p->n; i++) {
 		struct plan_run *run = &p->runs[i];
+		bool driver = run->cell->driver != LINK_AUTO;
 		struct row row;
 		char *key;
 
 		if (run->warmup)
 			continue;
 		plan_row(run, &row);
-		key = row_key(&row, RUN_COLUMNS);
+		key = row_key(&row, columns_of(driver));
 		if (!key) {
 			left = no_memory("plan");
 			break;
 		}
-		run->done = rows->n &&
-			    bsearch(&key, keys, rows->n, sizeof(*keys), by_key);
+		run->done = rows->n && bsearch(&key, keys[driver], rows->n,
+					       sizeof(*keys[driver]), by_key);
 		left += !run->done;
 		free(key);
 	}
-	approach_argv_free(keys);
+	approach_argv_free(keys[0]);
+	approach_argv_free(keys[1]);
 	for (size_t i = 0; i < p->n && left >= 0; i++)
 		if (p->runs[i].warmup)
 			p->runs[i].done = !series_left(p, &p->runs[i]);
@@ -280,6 +295,17 @@ size_t plan_left(const struct plan *p, bool warmup)
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n; i++)
-		n += !p->runs[i].done && (warmup || !p->runs[i].warmup);
+		n += !p->runs[i].done && !p->runs[i].elsewhere &&
+		     (warmup || !p->runs[i].warmup);
+	return n;
+}
+
+size_t plan_left_elsewhere(const struct plan *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		n += !p->runs[i].done && p->runs[i].elsewhere &&
+		     !p->runs[i].warmup;
 	return n;
 }

@@ -20,6 +20,7 @@ struct cell {
 	const struct experiment *e;
 	const struct series *s;
 	const struct link_profile *link; /* NULL: local */
+	enum link_driver driver;
 	uint64_t size;
 	char *dataset;
 	char *store; /* spec of the region at the source */
@@ -28,8 +29,9 @@ struct cell {
 struct plan_run {
 	struct cell *cell;
 	uint64_t repetition;
-	bool warmup; /* not recorded */
-	bool done;   /* its rows are there */
+	bool warmup;	/* not recorded */
+	bool done;	/* its rows are there */
+	bool elsewhere; /* its place is not where this process runs */
 };
 
 struct plan {
@@ -57,7 +59,10 @@ void plan_row(const struct plan_run *run, struct row *ret)
 long plan_mark_done(struct plan *p, const struct table *rows)
 	__attribute__((nonnull, warn_unused_result));
 
-/* Runs to be done, warm-up ones included or not. */
+/* Runs to be done by this process, warm-up ones included or not. */
 size_t plan_left(const struct plan *p, bool warmup) __attribute__((nonnull));
+
+/* Recorded runs to be done elsewhere. */
+size_t plan_left_elsewhere(const struct plan *p) __attribute__((nonnull));
 
 #endif

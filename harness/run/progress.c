@@ -86,7 +86,7 @@ static double left_s(const struct progress *p)
 		times += p->times[i];
 	}
 	for (size_t i = 0; i < p->plan->n; i++)
-		if (!p->plan->runs[i].done)
+		if (!p->plan->runs[i].done && !p->plan->runs[i].elsewhere)
 			left += expected_s(p, p->plan->runs[i].cell,
 					   times ? spent / times : 0);
 	return left;

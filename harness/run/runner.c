@@ -58,7 +58,7 @@ static int note_link(struct runner *r)
 		return 0;
 	r->links.changed = false;
 	(void)json_object_set(r->env, "link", r->links.settings);
-	return env_write(r->dir, r->env);
+	return env_write(r->dir, r->env_file, r->env);
 }
 
 static void count(struct runner_totals *t, const struct run_rows *rows)
@@ -99,13 +99,14 @@ int runner_run(struct runner *r, struct runner_totals *ret)
 	int err = 0;
 
 	for (size_t i = 0; i < r->plan->n; i++)
-		totals.before +=
-			r->plan->runs[i].done && !r->plan->runs[i].warmup;
+		totals.before += r->plan->runs[i].done &&
+				 !r->plan->runs[i].elsewhere &&
+				 !r->plan->runs[i].warmup;
 	r->progress = progress_new(r->plan, stdout, false);
 	if (!r->progress)
 		return no_memory("runner");
 	for (size_t i = 0; i < r->plan->n && !err; i++) {
-		if (r->plan->runs[i].done)
+		if (r->plan->runs[i].done || r->plan->runs[i].elsewhere)
 			continue;
 		err = stop_asked(r) ? -EINTR : do_run(r, i, &totals);
 	}

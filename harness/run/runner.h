@@ -26,8 +26,9 @@ struct runner {
 	const char *dir;    /* result folder */
 	const char *run_id; /* its name */
 	struct csv *csv;
-	json_t *env; /* what env.json has of ours; "link" is added */
-	int stop_fd; /* readable: stop; signal_stop_fd() */
+	json_t *env;	      /* what env.json has of ours; "link" is added */
+	const char *env_file; /* ENV_FILE, or ENV_VM_FILE in the VM */
+	int stop_fd;	      /* readable: stop; signal_stop_fd() */
 	struct links links;
 	struct progress *progress;
 };

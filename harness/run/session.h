@@ -9,15 +9,21 @@
 #include "harness/run/runner.h"
 
 struct session {
-	const struct experiments *experiments;
+	struct experiments *experiments; /* get their places */
 	const struct approaches *approaches;
 	const char *set;     /* part of the new folder's name */
 	const char *results; /* where new folders are made */
 	const char *dir;     /* this folder instead, or NULL */
+	const char *where;   /* as places_choose takes it */
 	enum placement_mode placement;
 	uint64_t order_seed;
-	int argc; /* the command, for env.json */
+	/*
+	 * The command, without the program's name: for env.json, and to be run
+	 * again in the VM with --result and --where behind it.
+	 */
+	int argc;
 	char **argv;
+	const json_t *features; /* session_run's own */
 };
 
 /*
@@ -27,7 +33,7 @@ struct session {
  * could not go on or not one run was ok, 77 when all were skipped, 128 + N
  * after signal N.
  */
-int session_run(const struct session *s, char **ret_dir)
+int session_run(struct session *s, char **ret_dir)
 	__attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -75,8 +75,9 @@ static int parse_shares(char *text, char *list[SHARES_MAX + 1])
 		struct stat st;
 
 		if (n == SHARES_MAX)
-			return ms_err(-EINVAL, "--share takes at most %d "
-					       "folders",
+			return ms_err(-EINVAL,
+				      "--share takes at most %d "
+				      "folders",
 				      SHARES_MAX);
 		list[n] = realpath(one, NULL);
 		if (!list[n] || stat(list[n], &st))

@@ -10,7 +10,7 @@ struct console {
 	char *text; /* printable, `room` bytes and a NUL */
 	size_t room;
 	size_t len;
-	int file; /* gets everything as it came; -1: none */
+	int file;	 /* gets everything as it came; -1: none */
 	unsigned escape; /* within a terminal's control sequence */
 };
 

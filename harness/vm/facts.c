@@ -146,11 +146,12 @@ static int ask_guest(int stop_fd, json_t **ret_features, char *release,
 	if (!err)
 		err = vm_run(&config, result);
 	if (!err && result->status)
-		err = ms_err(-EIO, "the guest's doctor failed");
+		err = ms_err_plain(-EIO, "the guest's doctor failed");
 	if (!err && lseek(out, 0, SEEK_SET) == 0)
 		j = json_loadfd(out, 0, NULL);
 	if (!err && !j)
-		err = ms_err(-EIO, "the guest's doctor said nothing sensible");
+		err = ms_err_plain(-EIO,
+				   "the guest's doctor said nothing sensible");
 	if (!err)
 		(void)snprintf(release, size, "%s", result->release);
 	if (out >= 0)
@@ -166,8 +167,10 @@ int facts_probe(int stop_fd, json_t **ret)
 	struct vm_kernel kernel;
 	json_t *features = NULL;
 	json_t *j;
-	int err = vm_kernel_find(0, &kernel);
+	int err = machine_supported();
 
+	if (!err)
+		err = vm_kernel_find(0, &kernel);
 	if (err)
 		return err;
 	j = load(&kernel);

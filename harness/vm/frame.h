@@ -25,7 +25,7 @@
 #define FRAME_PORT     "memsync.agent"
 #define FRAME_HEAD     8
 #define FRAME_MAX      (1u << 20)
-#define FRAME_DATA_MAX (32u << 10) /* of a frame that the programs fill */
+#define FRAME_DATA_MAX (32u << 10)  /* of a frame that the programs fill */
 #define FRAME_WINDOW   (128u << 10) /* bytes of IN not TAKEN yet */
 #define FRAME_ALIVE_MS 1000
 
@@ -33,11 +33,11 @@ enum frame_type {
 	/* from the guest */
 	FRAME_HELLO = 1, /* text: release of its kernel */
 	FRAME_ALIVE,	 /* empty */
-	FRAME_OUT,	 /* bytes of the command's stdout (or of its terminal) */
-	FRAME_ERR,	 /* bytes of its stderr */
-	FRAME_TAKEN,	 /* u32: bytes of IN that the command has taken */
-	FRAME_EXIT,	 /* u32: status as of wait */
-	FRAME_FAILED,	 /* text: why no command was run */
+	FRAME_OUT,    /* bytes of the command's stdout (or of its terminal) */
+	FRAME_ERR,    /* bytes of its stderr */
+	FRAME_TAKEN,  /* u32: bytes of IN that the command has taken */
+	FRAME_EXIT,   /* u32: status as of wait */
+	FRAME_FAILED, /* text: why no command was run */
 	/* from the harness */
 	FRAME_START = 64, /* texts, see vm_start_pack in start.h */
 	FRAME_IN,	  /* bytes for the command's stdin; empty: its end */

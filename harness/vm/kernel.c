@@ -30,7 +30,8 @@ static int parse(char *said, struct vm_kernel *ret)
 	if (!dir || !release || *dir != '/' ||
 	    strlen(dir) >= sizeof(ret->dir) ||
 	    strlen(release) >= sizeof(ret->release))
-		return ms_err(-EOPNOTSUPP, "no VM: its kernel was not found");
+		return ms_err_plain(-EOPNOTSUPP,
+				    "no VM: its kernel was not found");
 	(void)snprintf(ret->dir, sizeof(ret->dir), "%s", dir);
 	(void)snprintf(ret->release, sizeof(ret->release), "%s", release);
 	return 0;
@@ -45,13 +46,14 @@ int vm_kernel_find(int offline, struct vm_kernel *ret)
 	int err = harness_folder("vm", dir, sizeof(dir));
 
 	if (err)
-		return ms_err(-EOPNOTSUPP, "no VM: %s", ms_err_text());
+		return ms_err_plain(-EOPNOTSUPP, "no VM: %s", ms_err_text());
 	(void)snprintf(script, sizeof(script), "%s/kernel", dir);
 	err = spawn_wait(argv, SPAWN_STDOUT, FETCH_SECONDS, said, sizeof(said));
 	if (err < 0)
-		return ms_err(-EOPNOTSUPP, "no VM: %s", ms_err_text());
+		return ms_err_plain(-EOPNOTSUPP, "no VM: %s", ms_err_text());
 	if (err)
-		return ms_err(-EOPNOTSUPP, "no VM: there is no kernel for it");
+		return ms_err_plain(-EOPNOTSUPP,
+				    "no VM: there is no kernel for it");
 	return parse(said, ret);
 }
 
@@ -71,8 +73,8 @@ static int append(int to, const char *path)
 	}
 	if (fd >= 0)
 		(void)close(fd);
-	return err ? ms_err(-EOPNOTSUPP, "no VM: %s: %s", path,
-			    ms_errno_text(err))
+	return err ? ms_err_plain(-EOPNOTSUPP, "no VM: %s: %s", path,
+				  ms_errno_text(err))
 		   : 0;
 }
 

@@ -188,6 +188,22 @@ static void close_all(int *fds, size_t n)
 	}
 }
 
+static int find_program(char *path, size_t size)
+{
+	if (!approach_program(MACHINE_PROGRAM, path, size))
+		return 0;
+	return ms_err_plain(-EOPNOTSUPP,
+			    "no VM: " MACHINE_PROGRAM " is not installed "
+			    "(apt install qemu-system-x86)");
+}
+
+int machine_supported(void)
+{
+	char path[PATH_MAX];
+
+	return find_program(path, sizeof(path));
+}
+
 int machine_start(const struct vm_config *config, enum vm_accel accel,
 		  const struct vm_kernel *kernel, struct machine *ret)
 {
@@ -199,9 +215,10 @@ int machine_start(const struct vm_config *config, enum vm_accel accel,
 	int err = 0;
 
 	if (approach_program(MACHINE_PROGRAM, path, sizeof(path)))
-		return ms_err(-EOPNOTSUPP,
-			      "no VM: " MACHINE_PROGRAM " is not installed "
-			      "(apt install qemu-system-x86)");
+		return ms_err_plain(-EOPNOTSUPP,
+				    "no VM: " MACHINE_PROGRAM
+				    " is not installed "
+				    "(apt install qemu-system-x86)");
 	err = vm_kernel_initrd(kernel, &theirs[0]);
 	for (int i = 0; i < 2 && !err; i++) {
 		int pair[2];

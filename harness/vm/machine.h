@@ -20,7 +20,10 @@ struct machine {
 	int console; /* serial console, and what QEMU says on stderr */
 };
 
-/* `accel` is VM_KVM or VM_TCG. -EOPNOTSUPP: QEMU is not installed. */
+/* 0, or -EOPNOTSUPP with a sentence: QEMU is not installed. */
+int machine_supported(void) __attribute__((warn_unused_result));
+
+/* `accel` is VM_KVM or VM_TCG. Errors also as machine_supported. */
 int machine_start(const struct vm_config *config, enum vm_accel accel,
 		  const struct vm_kernel *kernel, struct machine *ret)
 	__attribute__((nonnull, warn_unused_result));

@@ -111,8 +111,7 @@ int vm_start_unpack(const uint8_t *data, size_t len, struct vm_start *ret)
 	memcpy(text, data, len);
 	if (!len || data[len - 1])
 		err = -EPROTO;
-	for (char *at = text; !err && at < text + len;
-	     at += strlen(at) + 1)
+	for (char *at = text; !err && at < text + len; at += strlen(at) + 1)
 		err = *at ? take(&s, *at, at + 1, used) : -EPROTO;
 	if (!err && (!s.dir || !s.modules || !used[1]))
 		err = -EPROTO;

@@ -19,11 +19,11 @@
 #include <unistd.h>
 
 /* A guest that is alive says so every FRAME_ALIVE_MS; emulation may be slow. */
-#define HANG_NS	  (60 * MS_NS_PER_S)
+#define HANG_NS (60 * MS_NS_PER_S)
 /* For mounting the root and starting the command. */
-#define START_NS  (120 * MS_NS_PER_S)
+#define START_NS (120 * MS_NS_PER_S)
 /* For the command, to end when a signal asks it to. */
-#define GRACE_NS  (15 * MS_NS_PER_S)
+#define GRACE_NS (15 * MS_NS_PER_S)
 /* This many Ctrl-C without an answer end a guest that has the terminal. */
 #define INTERRUPTS 3
 #define CTRL_C	   3
@@ -36,8 +36,8 @@ int talk_init(struct talk *t, const struct vm_config *config,
 			   .console = console,
 			   .window = FRAME_WINDOW,
 			   .alive_ns = ms_now_ns(),
-			   .out_room = FRAME_HEAD + FRAME_MAX +
-				       2 * FRAME_WINDOW};
+			   .out_room =
+				   FRAME_HEAD + FRAME_MAX + 2 * FRAME_WINDOW};
 	t->out = malloc(t->out_room);
 	if (!t->out || frame_decoder_init(&t->in))
 		return no_memory("vm");
@@ -71,9 +71,9 @@ static int gone(struct talk *t)
 	char last[200];
 
 	(void)console_read(t->console, t->machine->console);
-	return ms_err(-EIO, "the guest ended by itself%s%s",
-		      t->console->len ? "; its last words: " : "",
-		      console_last_line(t->console, last, sizeof(last)));
+	return ms_err_plain(-EIO, "the guest ended by itself%s%s",
+			    t->console->len ? "; its last words: " : "",
+			    console_last_line(t->console, last, sizeof(last)));
 }
 
 static int flush(struct talk *t)
@@ -117,10 +117,11 @@ static int write_all(int fd, const uint8_t *data, size_t len)
 
 static int bad_frame(const struct frame *f)
 {
-	return ms_err(-EIO,
-		      "the guest sent a frame of type %u with %zu bytes, which "
-		      "makes no sense",
-		      f->type, f->len);
+	return ms_err_plain(
+		-EIO,
+		"the guest sent a frame of type %u with %zu bytes, which "
+		"makes no sense",
+		f->type, f->len);
 }
 
 /* The command runs from now on. */
@@ -165,8 +166,9 @@ static int handle(struct talk *t, const struct frame *f)
 		t->done = true;
 		return 0;
 	case FRAME_FAILED:
-		return ms_err(-EIO, "the guest could not run the command: %.*s",
-			      (int)(f->len < 400 ? f->len : 400), f->data);
+		return ms_err_plain(
+			-EIO, "the guest could not run the command: %.*s",
+			(int)(f->len < 400 ? f->len : 400), f->data);
 	default:
 		return bad_frame(f);
 	}
@@ -187,7 +189,8 @@ static int read_agent(struct talk *t)
 		return gone(t);
 	frame_added(&t->in, (size_t)n);
 	while (!err && (more = frame_next(&t->in, &f)) != 0)
-		err = more < 0 ? ms_err(-EIO, "what the guest sent is no frame")
+		err = more < 0 ? ms_err_plain(-EIO,
+					      "what the guest sent is no frame")
 			       : handle(t, &f);
 	/* After the output was written, which may have taken long. */
 	t->alive_ns = ms_now_ns();
@@ -202,7 +205,7 @@ static int count_interrupts(struct talk *t, const uint8_t *data, size_t len)
 	if (t->interrupts < INTERRUPTS)
 		return 0;
 	t->signal = SIGINT;
-	return ms_err(-EINTR, "ended by Ctrl-C");
+	return ms_err_plain(-EINTR, "ended by Ctrl-C");
 }
 
 static int read_input(struct talk *t)
@@ -250,7 +253,7 @@ static int read_signal(struct talk *t)
 	}
 	if (!t->running || t->signal) {
 		t->signal = (int)info.ssi_signo;
-		return ms_err(-EINTR, "ended by signal %d", t->signal);
+		return ms_err_plain(-EINTR, "ended by signal %d", t->signal);
 	}
 	t->signal = (int)info.ssi_signo;
 	t->kill_ns = ms_now_ns() + GRACE_NS;
@@ -278,26 +281,29 @@ static uint64_t deadline(const struct talk *t, uint64_t phase_end)
 static int overdue(struct talk *t, uint64_t now)
 {
 	if (t->kill_ns && now >= t->kill_ns)
-		return ms_err(-EINTR,
-			      "ended by signal %d; the command did not end by "
-			      "itself",
-			      t->signal);
+		return ms_err_plain(
+			-EINTR,
+			"ended by signal %d; the command did not end by "
+			"itself",
+			t->signal);
 	if (!t->hello)
-		return ms_err(-ETIMEDOUT,
-			      "the guest did not boot and was killed");
+		return ms_err_plain(-ETIMEDOUT,
+				    "the guest did not boot and was killed");
 	if (!t->running)
-		return ms_err(-ETIMEDOUT, "the guest did not start the command "
-					  "and was killed");
-	if (t->config->limit_ns &&
-	    now >= t->started_ns + t->config->limit_ns)
-		return ms_err(-ETIMEDOUT,
-			      "the command ran longer than %" PRIu64 " s and "
-			      "its guest was killed",
-			      t->config->limit_ns / MS_NS_PER_S);
-	return ms_err(-ETIMEDOUT,
-		      "the guest gave no sign of life for %" PRIu64 " s and "
-		      "was killed",
-		      HANG_NS / MS_NS_PER_S);
+		return ms_err_plain(-ETIMEDOUT,
+				    "the guest did not start the command "
+				    "and was killed");
+	if (t->config->limit_ns && now >= t->started_ns + t->config->limit_ns)
+		return ms_err_plain(-ETIMEDOUT,
+				    "the command ran longer than %" PRIu64
+				    " s and "
+				    "its guest was killed",
+				    t->config->limit_ns / MS_NS_PER_S);
+	return ms_err_plain(-ETIMEDOUT,
+			    "the guest gave no sign of life for %" PRIu64
+			    " s and "
+			    "was killed",
+			    HANG_NS / MS_NS_PER_S);
 }
 
 enum {

@@ -20,9 +20,9 @@ struct talk {
 	uint8_t *out; /* frames not yet written to the guest */
 	size_t out_len;
 	size_t out_room;
-	size_t window;	   /* bytes of input that the guest has room for */
-	bool hello;	   /* the guest's kernel runs */
-	bool running;	   /* its command too */
+	size_t window; /* bytes of input that the guest has room for */
+	bool hello;    /* the guest's kernel runs */
+	bool running;  /* its command too */
 	bool in_ended;
 	bool done;
 	int status;	   /* of the command */
@@ -30,7 +30,7 @@ struct talk {
 	char release[64];  /* of the guest's kernel */
 	uint64_t alive_ns; /* when the guest was heard last */
 	uint64_t started_ns;
-	uint64_t kill_ns; /* end it then, 0: no */
+	uint64_t kill_ns;    /* end it then, 0: no */
 	unsigned interrupts; /* Ctrl-C typed and not answered */
 	struct terminal terminal;
 };

@@ -59,8 +59,8 @@ static int boot(struct session *s, enum vm_accel accel)
 	s->talking = true;
 	err = talk_init(&s->talk, s->config, &s->machine, &s->console);
 	if (!err)
-		err = talk_boot(&s->talk, accel == VM_KVM ? BOOT_KVM_NS
-							  : BOOT_TCG_NS);
+		err = talk_boot(&s->talk,
+				accel == VM_KVM ? BOOT_KVM_NS : BOOT_TCG_NS);
 	if (err) {
 		s->result->signal = s->talk.signal;
 		end(s);
@@ -107,9 +107,8 @@ static int open_console(struct session *s)
 {
 	const char *path = s->config->console;
 
-	s->console = (struct console){.text = s->result->console,
-				      .room = VM_CONSOLE_MAX,
-				      .file = -1};
+	s->console = (struct console){
+		.text = s->result->console, .room = VM_CONSOLE_MAX, .file = -1};
 	if (!path)
 		return 0;
 	s->console.file =
@@ -144,7 +143,9 @@ int vm_run(const struct vm_config *config, struct vm_result *ret)
 	int err = 0;
 
 	*ret = (struct vm_result){.accel = config->accel};
-	err = open_console(&s);
+	err = machine_supported();
+	if (!err)
+		err = open_console(&s);
 	if (!err)
 		err = vm_kernel_find(0, &s.kernel);
 	if (!err)
@@ -157,8 +158,7 @@ int vm_run(const struct vm_config *config, struct vm_result *ret)
 		(void)snprintf(ret->release, sizeof(ret->release), "%s",
 			       s.talk.release);
 		if (s.talk.started_ns)
-			ret->boot_s =
-				(double)(s.talk.started_ns - begin) / 1e9;
+			ret->boot_s = (double)(s.talk.started_ns - begin) / 1e9;
 	}
 	end(&s);
 	if (s.console.file >= 0)

@@ -37,10 +37,10 @@ struct vm_config {
 	int in;			   /* -1: it has no input */
 	int out;
 	int err;
-	bool terminal;	      /* in and out are one: give it a terminal */
-	const char *console;  /* file that gets the console, or NULL */
-	uint64_t limit_ns;    /* for the command; 0: none */
-	int stop_fd;	      /* signalfd of what ends or is passed on; -1 */
+	bool terminal;	     /* in and out are one: give it a terminal */
+	const char *console; /* file that gets the console, or NULL */
+	uint64_t limit_ns;   /* for the command; 0: none */
+	int stop_fd;	     /* signalfd of what ends or is passed on; -1 */
 };
 
 #define VM_CONSOLE_MAX (16u << 10)
@@ -48,9 +48,9 @@ struct vm_config {
 struct vm_result {
 	int status; /* of the command, as wait has it */
 	enum vm_accel accel;
-	char release[64];  /* of the guest's kernel */
-	double boot_s;	   /* from the call to the command's start */
-	int signal;	   /* that came by stop_fd, 0: none */
+	char release[64]; /* of the guest's kernel */
+	double boot_s;	  /* from the call to the command's start */
+	int signal;	  /* that came by stop_fd, 0: none */
 	char console[VM_CONSOLE_MAX + 1]; /* its end, printable */
 };
 

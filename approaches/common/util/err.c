@@ -3,6 +3,7 @@
 #include "approaches/common/util/err.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ enum {
 
 static _Thread_local struct {
 	int code;
+	bool plain; /* the sentence goes without the errno's text */
 	char sentence[TEXT_MAX];
 	char text[TEXT_MAX + 80];
 } last;
@@ -23,13 +25,30 @@ const char *ms_errno_text(int code)
 	return text ? text : "unknown error";
 }
 
+/* EINVAL's own text adds nothing to a sentence about a bad value. */
+static void keep(int code, bool plain, const char *fmt, va_list ap)
+{
+	last.code = code;
+	last.plain = plain || code == -EINVAL;
+	(void)vsnprintf(last.sentence, sizeof(last.sentence), fmt, ap);
+}
+
 int ms_err(int code, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	last.code = code;
-	(void)vsnprintf(last.sentence, sizeof(last.sentence), fmt, ap);
+	keep(code, false, fmt, ap);
+	va_end(ap);
+	return code;
+}
+
+int ms_err_plain(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	keep(code, true, fmt, ap);
 	va_end(ap);
 	return code;
 }
@@ -45,6 +64,7 @@ int ms_err_add(int code, const char *fmt, ...)
 	va_end(ap);
 	if (last.code == 0) {
 		last.code = code;
+		last.plain = code == -EINVAL;
 		(void)snprintf(last.sentence, TEXT_MAX, "%s", where);
 		return code;
 	}
@@ -57,8 +77,7 @@ const char *ms_err_text(void)
 {
 	if (last.code == 0)
 		return "no error";
-	/* EINVAL's own text adds nothing to a sentence about a bad value. */
-	if (last.code == -EINVAL)
+	if (last.plain)
 		(void)snprintf(last.text, sizeof(last.text), "%s",
 			       last.sentence);
 	else

@@ -18,6 +18,13 @@ int ms_err(int code, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), nonnull(2)));
 
 /*
+ * The same for a sentence that says it all: the errno's text is not added when
+ * it is read.
+ */
+int ms_err_plain(int code, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), nonnull(2)));
+
+/*
  * Put "where: " in front of this thread's sentence, for callers that know
  * more about the context than the function that failed. Returns `code`.
  */

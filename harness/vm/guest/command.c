@@ -105,8 +105,7 @@ static int start_with_pipes(const struct vm_start *start,
 	return 0;
 }
 
-int guest_command_start(const struct vm_start *start,
-			struct guest_command *ret)
+int guest_command_start(const struct vm_start *start, struct guest_command *ret)
 {
 	struct guest_command c = {
 		.in = -1, .out = -1, .err = -1, .terminal = start->terminal};

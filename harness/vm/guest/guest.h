@@ -48,8 +48,7 @@ struct guest_command {
 	bool in_ended; /* the harness has no more */
 };
 
-int guest_command_start(const struct vm_start *start,
-			struct guest_command *ret)
+int guest_command_start(const struct vm_start *start, struct guest_command *ret)
 	__attribute__((nonnull, warn_unused_result));
 /* A frame of the harness for the command. -EPROTO: it makes no sense. */
 int guest_command_frame(struct guest_command *c, const struct frame *f)

@@ -29,8 +29,8 @@ int guest_fail(int err, const char *fmt, ...)
 	n = vsnprintf(failure, sizeof(failure), fmt, args);
 	va_end(args);
 	if (n >= 0 && (size_t)n < sizeof(failure))
-		(void)snprintf(failure + n, sizeof(failure) - (size_t)n,
-			       ": %s", strerror(-err));
+		(void)snprintf(failure + n, sizeof(failure) - (size_t)n, ": %s",
+			       strerror(-err));
 	return err;
 }
 

@@ -98,8 +98,7 @@ static int mount_overlay(void)
 	if (mkdir("/lower", 0755) || mkdir("/over", 0755) ||
 	    (mkdir(ROOT, 0755) && errno != EEXIST))
 		return guest_fail(-errno, "make folders for the root");
-	if (mount("host", "/lower", "9p", MS_RDONLY,
-		  NINE_P ",cache=loose"))
+	if (mount("host", "/lower", "9p", MS_RDONLY, NINE_P ",cache=loose"))
 		return guest_fail(-errno, "mount the host's root by 9p");
 	if (mount("tmpfs", "/over", "tmpfs", 0, "size=80%,mode=755") ||
 	    mkdir("/over/up", 0755) || mkdir("/over/work", 0755))
@@ -120,8 +119,8 @@ static int mount_share(const char *share)
 	(void)snprintf(tag, sizeof(tag), "%.*s", (int)(path - 1 - share),
 		       share);
 	(void)snprintf(to, sizeof(to), ROOT "%s", path);
-	/* mmap: what is mapped shared is cached, nothing else. */
-	if (mount(tag, to, "9p", 0, NINE_P ",cache=mmap"))
+	/* Nothing is cached: a file that is appended to is not to be guessed at. */
+	if (mount(tag, to, "9p", 0, NINE_P ",cache=none"))
 		return guest_fail(-errno, "mount %s by 9p", path);
 	return 0;
 }
