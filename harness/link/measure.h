@@ -72,6 +72,19 @@ double link_expected_rtt_ms(const struct link_profile *profile,
  */
 double link_binomial_p(uint64_t sent, uint64_t lost, double p);
 
+/*
+ * The round-trip times of up to `probes` probes in milliseconds, in the order
+ * in which they came back, into `rtt_ms` (room for `probes`).
+ */
+struct link_probes {
+	unsigned sent;
+	unsigned back;
+	double span_s; /* from the first to the last */
+};
+int link_probe_times(struct link *l, unsigned probes, double *rtt_ms,
+		     struct link_probes *ret)
+	__attribute__((warn_unused_result));
+
 /* The parts of link_measure. */
 int link_probe_rtt(struct link *l, unsigned probes, struct link_reading *ret)
 	__attribute__((warn_unused_result));

@@ -281,47 +281,59 @@ static uint64_t probe_gap_ns(const struct link_profile *p)
 	return gap > (double)PROBE_GAP_MAX ? PROBE_GAP_MAX : (uint64_t)gap;
 }
 
-int link_probe_rtt(struct link *l, unsigned probes, struct link_reading *ret)
+int link_probe_times(struct link *l, unsigned probes, double *rtt_ms,
+		     struct link_probes *ret)
 {
 	struct rtt_run run = {.probes = probes,
-			      .gap_ns = probe_gap_ns(&l->profile)};
+			      .gap_ns = probe_gap_ns(&l->profile),
+			      .rtt_ms = rtt_ms};
 	struct sched_param old;
 	int policy = SCHED_OTHER;
-	int r;
+	int r = open_pair(l, LINK_SOURCE, &run.pair);
 
-	run.rtt_ms = calloc(probes, sizeof(*run.rtt_ms));
-	if (!run.rtt_ms)
-		return ms_err(-ENOMEM, "link: %u probes", probes);
-	r = open_pair(l, LINK_SOURCE, &run.pair);
 	if (r)
-		goto out;
+		return r;
 	r = stamp_arrivals(&run.pair);
-	if (r) {
-		close_pair(&run.pair);
-		goto out;
+	if (!r) {
+		hurry(&old, &policy);
+		rtt_loop(&run, longest_rtt_ns(&l->profile));
+		relax(&old, policy);
 	}
-	hurry(&old, &policy);
-	rtt_loop(&run, longest_rtt_ns(&l->profile));
-	relax(&old, policy);
 	close_pair(&run.pair);
-	if (!run.back) {
+	if (!r && !run.back)
 		r = ms_err(-ETIMEDOUT, "link: none of %u probes came back",
 			   probes);
+	*ret = (struct link_probes){.sent = run.sent,
+				    .back = run.back,
+				    .span_s = (double)(run.gap_ns * run.sent) /
+					      1e9};
+	return r;
+}
+
+int link_probe_rtt(struct link *l, unsigned probes, struct link_reading *ret)
+{
+	double *rtt_ms = calloc(probes, sizeof(*rtt_ms));
+	struct link_probes p;
+	int r;
+
+	if (!rtt_ms)
+		return ms_err(-ENOMEM, "link: %u probes", probes);
+	r = link_probe_times(l, probes, rtt_ms, &p);
+	if (r)
 		goto out;
-	}
-	qsort(run.rtt_ms, run.back, sizeof(*run.rtt_ms), by_size);
-	ret->rtt_n = run.back;
-	ret->rtt_lost = run.sent - run.back;
-	ret->rtt_span_s = (double)(run.gap_ns * run.sent) / 1e9;
-	ret->rtt_ms_min = run.rtt_ms[0];
-	ret->rtt_ms_p05 = run.rtt_ms[run.back / 20];
-	ret->rtt_ms_p50 = run.rtt_ms[run.back / 2];
-	ret->rtt_ms_p95 = run.rtt_ms[run.back * 19 / 20];
-	ret->rtt_ms_p99 = run.rtt_ms[run.back * 99 / 100];
-	ret->rtt_ms_max = run.rtt_ms[run.back - 1];
+	qsort(rtt_ms, p.back, sizeof(*rtt_ms), by_size);
+	ret->rtt_n = p.back;
+	ret->rtt_lost = p.sent - p.back;
+	ret->rtt_span_s = p.span_s;
+	ret->rtt_ms_min = rtt_ms[0];
+	ret->rtt_ms_p05 = rtt_ms[p.back / 20];
+	ret->rtt_ms_p50 = rtt_ms[p.back / 2];
+	ret->rtt_ms_p95 = rtt_ms[p.back * 19 / 20];
+	ret->rtt_ms_p99 = rtt_ms[p.back * 99 / 100];
+	ret->rtt_ms_max = rtt_ms[p.back - 1];
 	ret->base_rtt_ms = (double)l->base_rtt_ns / 1e6;
 out:
-	free(run.rtt_ms);
+	free(rtt_ms);
 	return r;
 }
 

@@ -33,7 +33,7 @@ const struct feature features[] = {
 	 "modprobe nbd; Debian's stock kernel has it"},
 	{"ublk", NULL, "block devices without sockets",
 	 "modprobe ublk_drv (kernel 6.0 and later)"},
-	{"kvm", NULL, "a VM at full speed", "modprobe kvm_intel or kvm_amd"},
+	{"kvm", NULL, "the VM at full speed", "modprobe kvm_intel or kvm_amd"},
 	{"gnuplot", "gnuplot", "plots", "apt install gnuplot-nox"},
 	{"hyperfine", "hyperfine", "timing whole programs of others",
 	 "apt install hyperfine"},
@@ -47,7 +47,7 @@ const struct feature features[] = {
 	{"mkfs.ext4", "mkfs.ext4", "dataset ext4", "apt install e2fsprogs"},
 	{"chromium", "chromium", "the check of the report",
 	 "apt install chromium"},
-	{"qemu-system-x86_64", "qemu-system-x86_64", "a VM",
+	{"qemu-system-x86_64", "qemu-system-x86_64", "the VM",
 	 "apt install qemu-system-x86"},
 	{NULL, NULL, NULL, NULL},
 };

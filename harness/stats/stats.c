@@ -218,3 +218,48 @@ void stats_binomial_interval(uint64_t hits, uint64_t tries, double *ret_lo,
 	*ret_lo = hits ? beta_inverse(k, n - k + 1, 0.025) : 0;
 	*ret_hi = hits < tries ? beta_inverse(k + 1, n - k, 0.975) : 1;
 }
+
+/* The tail of the limiting distribution; its series alternates. */
+static double ks_tail(double lambda)
+{
+	double sum = 0;
+	double sign = 2;
+
+	if (lambda < 0.2)
+		return 1; /* where the series converges too slowly to matter */
+	for (int j = 1; j <= 100; j++) {
+		double term = sign * exp(-2 * lambda * lambda * j * j);
+
+		sum += term;
+		if (fabs(term) < 1e-12)
+			break;
+		sign = -sign;
+	}
+	return fmin(1, fmax(0, sum));
+}
+
+double stats_ks(const double *a, size_t n_a, const double *b, size_t n_b,
+		double *ret_p)
+{
+	double distance = 0;
+	size_t i = 0;
+	size_t k = 0;
+
+	while (i < n_a && k < n_b) {
+		double at = fmin(a[i], b[k]);
+
+		while (i < n_a && a[i] <= at)
+			i++;
+		while (k < n_b && b[k] <= at)
+			k++;
+		distance = fmax(distance, fabs((double)i / (double)n_a -
+					       (double)k / (double)n_b));
+	}
+	if (ret_p) {
+		double n =
+			sqrt((double)n_a * (double)n_b / (double)(n_a + n_b));
+
+		*ret_p = ks_tail((n + 0.12 + 0.11 / n) * distance);
+	}
+	return distance;
+}

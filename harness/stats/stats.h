@@ -42,6 +42,16 @@ bool stats_median_interval(const double *values, size_t n, uint64_t seed,
 double stats_mad_score(const double *sorted, size_t n, double value)
 	__attribute__((nonnull));
 
+/*
+ * Kolmogorov and Smirnov's distance of two samples: the largest difference
+ * between their distribution functions, 0 to 1. Both ascend; n > 0. `ret_p`
+ * (may be NULL) is the probability of at least that distance when both are of
+ * one distribution (asymptotic, with Stephens' correction for small samples:
+ * Numerical Recipes, 14.3.3).
+ */
+double stats_ks(const double *a, size_t n_a, const double *b, size_t n_b,
+		double *ret_p) __attribute__((nonnull(1, 3)));
+
 /* A value this many standard deviations off is pointed out. */
 #define STATS_OUTLIER 10.0
 

@@ -130,8 +130,27 @@ static void binomial_intervals(void)
 	binomial(500, 100000, 0.004572244150575777, 0.005456841177024538);
 }
 
+/* Distances by hand; the probability by summing the series elsewhere. */
+static void kolmogorov_smirnov(void)
+{
+	static const double a[] = {1, 2, 3, 4, 5};
+	static const double b[] = {3, 4, 5, 6, 7, 8};
+	static const double far[] = {10, 11, 12};
+	static const double ties[] = {2, 2, 2, 2};
+	double p = -1;
+
+	near(stats_ks(a, 5, b, 6, &p), 0.5, 1e-15);
+	near(p, 0.3670013850902251, 1e-12);
+	near(stats_ks(a, 5, a, 5, &p), 0, 0);
+	near(p, 1, 0);
+	near(stats_ks(a, 5, far, 3, NULL), 1, 0);
+	near(stats_ks(a, 5, ties, 4, NULL), 0.6, 1e-15);
+	near(stats_ks(ties, 4, ties, 4, NULL), 0, 0);
+}
+
 int main(void)
 {
+	kolmogorov_smirnov();
 	quantiles();
 	bootstrap_known_answers();
 	bootstrap_covers();

@@ -127,7 +127,7 @@ static int ask_guest(int stop_fd, json_t **ret_features, char *release,
 		     size_t size)
 {
 	char self[PATH_MAX] = "";
-	const char *const argv[] = {self, "doctor", "--json", NULL};
+	const char *const argv[] = {self, "doctor", "--here", "--json", NULL};
 	int out = memfd_create("memsync-vm-doctor", MFD_CLOEXEC);
 	struct vm_config config = {.argv = argv,
 				   .dir = "/",

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,11 +251,35 @@ static int write_file(const char *path, const char *text)
 }
 
 /*
- * The kernel comes up with one processor (maxcpus=1), because it patches its
- * own code meanwhile: under emulation a second processor may run what was
- * translated in the middle of that (QEMU before 8.1; one boot in thirty ended
- * in "Oops: int3").
+ * The kernel patches its own code ("static keys") when certain things are used
+ * for the first time or no longer. Under software emulation another processor
+ * may run what was translated in the middle of that, which ends in "Oops:
+ * int3": one boot in thirty did, and any use of packet time stamps within
+ * seconds (QEMU 7.2; 10.0 takes longer). So it comes up with one processor
+ * (maxcpus=1), and what would be patched later is used here before the others
+ * start, and stays in use: time stamps, and what TCP and UDP do only once.
  */
+static void use_static_keys(void)
+{
+	static const int on = 1;
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(a);
+	int stamps = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	/* Never closed. */
+	(void)setsockopt(stamps, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
+	if (bind(stamps, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+	    bind(listener, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+	    listen(listener, 1) == 0 &&
+	    getsockname(listener, (struct sockaddr *)&a, &len) == 0)
+		(void)connect(client, (struct sockaddr *)&a, sizeof(a));
+	(void)close(client);
+	(void)close(listener);
+}
+
 static int start_processors(void)
 {
 	char path[64];
@@ -279,6 +304,7 @@ int guest_finish_host(void)
 		err = guest_fail(-errno, "sethostname");
 	if (!err) {
 		load_devices();
+		use_static_keys();
 		err = start_processors();
 	}
 	return err;
