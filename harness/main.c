@@ -15,6 +15,8 @@ static const struct {
 	{"run", cmd_run, "measure a set, figures, or a cell of your own"},
 	{"compare", cmd_compare,
 	 "which approach for my file, my link, my workload"},
+	{"diff", cmd_diff,
+	 "the same cells in other results, places, link drivers"},
 	{"plots", cmd_plots, "draw the figures of a result"},
 	{"report", cmd_report, "one page of a result"},
 	{"check", cmd_check, "is a runs.csv whole, verified and fair"},

@@ -127,7 +127,8 @@ static int put_group(const struct page *p, const char *key, const json_t *value)
 	return r;
 }
 
-int page_env(const struct page *p)
+/* All of one file: its objects as groups, the rest as one more. */
+static int put_env(const struct page *p, const json_t *env)
 {
 	const char *key = NULL;
 	json_t *value = NULL;
@@ -136,11 +137,7 @@ int page_env(const struct page *p)
 
 	if (!loose)
 		return -ENOMEM;
-	(void)fputs("<section id=\"environment\"><h2>Environment</h2>\n",
-		    p->out);
-	if (!p->env)
-		(void)fputs("<p class=\"none\">Not recorded.</p>\n", p->out);
-	json_object_foreach((json_t *)p->env, key, value)
+	json_object_foreach((json_t *)env, key, value)
 	{
 		if (r)
 			break;
@@ -152,6 +149,23 @@ int page_env(const struct page *p)
 	if (!r && json_object_size(loose))
 		r = put_group(p, "run", loose);
 	json_decref(loose);
+	return r;
+}
+
+int page_env(const struct page *p)
+{
+	int r = 0;
+
+	(void)fputs("<section id=\"environment\"><h2>Environment</h2>\n",
+		    p->out);
+	if (!p->env)
+		(void)fputs("<p class=\"none\">Not recorded.</p>\n", p->out);
+	else
+		r = put_env(p, p->env);
+	if (!r && p->env_vm) {
+		(void)fputs("<h3>Of the VM</h3>\n", p->out);
+		r = put_env(p, p->env_vm);
+	}
 	(void)fputs("</section>\n", p->out);
 	return r;
 }

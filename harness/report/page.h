@@ -18,6 +18,7 @@ struct page {
 	const struct result *result;
 	const struct selection *figures; /* one for each figure, in order */
 	const json_t *env;		 /* NULL: there is no env.json */
+	const json_t *env_vm;		 /* of the VM; NULL: none was used */
 	const char *name;		 /* of the run */
 };
 

@@ -76,9 +76,9 @@ static int write_page(struct page *p)
 }
 
 /* NULL if there is none or it is not JSON; the page says so. */
-static json_t *load_env(struct result *r)
+static json_t *load_env(struct result *r, const char *name)
 {
-	char *path = arena_printf(&r->arena, "%s/" ENV_FILE, r->dir);
+	char *path = arena_printf(&r->arena, "%s/%s", r->dir, name);
 	json_error_t error;
 
 	return path ? json_load_file(path, JSON_REJECT_DUPLICATES, &error)
@@ -102,12 +102,15 @@ static int make_report(struct result *r)
 	struct selection *s = arena_alloc(&r->arena, n, sizeof(*s));
 	struct page p = {.arena = &r->arena, .result = r, .figures = s};
 	json_t *env = NULL;
+	json_t *env_vm = NULL;
 	int err = 0;
 
 	if (!s)
 		return ms_err(-ENOMEM, "report");
-	env = load_env(r);
+	env = load_env(r, ENV_FILE);
+	env_vm = load_env(r, ENV_VM_FILE);
 	p.env = json_is_object(env) ? env : NULL;
+	p.env_vm = json_is_object(env_vm) ? env_vm : NULL;
 	p.name = run_name(r);
 	for (size_t i = 0; !err && i < n; i++) {
 		err = selection_make(&r->arena, &r->figures.list[i], r->table,
@@ -120,6 +123,7 @@ static int make_report(struct result *r)
 	for (size_t i = 0; i < n; i++)
 		selection_release(&s[i]);
 	json_decref(env);
+	json_decref(env_vm);
 	return err;
 }
 

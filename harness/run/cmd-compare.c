@@ -11,8 +11,8 @@
 #include "harness/run/no-memory.h"
 #include "harness/run/place.h"
 #include "harness/run/session.h"
-#include "harness/vm/vm.h"
 #include "harness/run/side.h"
+#include "harness/vm/vm.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -67,6 +67,27 @@ static int load(struct findings *f)
 	return err;
 }
 
+static bool is_there(const json_t *probed, const char *name)
+{
+	return json_is_true(
+		json_object_get(json_object_get(probed, name), "ok"));
+}
+
+/* A /dev/kvm that boots nothing is no KVM. */
+static void judge_kvm(struct findings *f)
+{
+	const char *accel = json_string_value(json_object_get(f->vm, "accel"));
+	const char *why = json_string_value(json_object_get(f->vm, "why"));
+	json_t *one = json_object_get(f->here, "kvm");
+
+	if (!accel || strcmp(accel, "tcg") != 0 || !is_there(f->here, "kvm"))
+		return;
+	(void)json_object_set_new(one, "ok", json_false());
+	(void)json_object_set_new(
+		one, "reason",
+		json_pack("s+", "it boots no guest: ", why ? why : ""));
+}
+
 static int find_all(const struct config *c, struct findings *f)
 {
 	int err;
@@ -81,6 +102,7 @@ static int find_all(const struct config *c, struct findings *f)
 		(void)snprintf(f->no_vm, sizeof(f->no_vm), "this is the VM");
 	else if (!err && facts_probe(-1, &f->vm))
 		(void)snprintf(f->no_vm, sizeof(f->no_vm), "%s", ms_err_text());
+	judge_kvm(f);
 	if (!err)
 		err = places_choose("auto", &f->approaches, f->here, -1,
 				    &f->figures);
@@ -93,12 +115,6 @@ static void release(struct findings *f)
 	json_decref(f->vm);
 	experiments_release(&f->figures);
 	approaches_release(&f->approaches);
-}
-
-static bool is_there(const json_t *probed, const char *name)
-{
-	return json_is_true(
-		json_object_get(json_object_get(probed, name), "ok"));
 }
 
 static void print_details(const json_t *one, int indent)
@@ -146,7 +162,6 @@ static void print_feature(const struct findings *f, const struct feature *x)
 static void print_vm(const struct findings *f)
 {
 	const char *accel = json_string_value(json_object_get(f->vm, "accel"));
-	const char *why = json_string_value(json_object_get(f->vm, "why"));
 	const char *kernel =
 		json_string_value(json_object_get(f->vm, "kernel"));
 
@@ -155,9 +170,8 @@ static void print_vm(const struct findings *f)
 	else if (accel && !strcmp(accel, "kvm"))
 		(void)printf("\nVM: kernel %s, by KVM\n", kernel);
 	else
-		(void)printf("\nVM: kernel %s, by software emulation\n"
-			     "    no KVM: %s\n",
-			     kernel, why ? why : "not tried");
+		(void)printf("\nVM: kernel %s, by software emulation\n",
+			     kernel);
 }
 
 static void print_text(const struct config *c, const struct findings *f)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The manual page of memsync-bench names every option of list, run, compare,
-# cost and doctor, and no other; README.md names every key of the data files.
+# diff, vm, cost and doctor, and no other; README.md names every key of the data files.
 set -u
 bench=$BIN/memsync-bench
 page=$TOP/harness/memsync-bench.1
@@ -13,7 +13,7 @@ section() {
 	awk -v name="$1" '/^\.Ss / { on = $2 == name } /^\.Sh / { on = 0 } on' "$page"
 }
 
-for command in list run compare cost doctor; do
+for command in list run compare diff vm cost doctor; do
 	"$bench" "$command" --help | grep -oE '^  (    |-[A-Za-z0-9], )--[a-z0-9-]+' |
 		grep -oE -- '--[a-z0-9-]+' | grep -vxE -- '--(help|version|dump-config)' |
 		sort >"$TMP/program"

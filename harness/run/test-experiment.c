@@ -51,6 +51,13 @@ static void bad_files_say_where(void)
 	expect_bad(HEAD LINK LOAD SERIES ",\"colour\":1}",
 		   "colour: unknown key");
 	expect_bad(HEAD LOAD SERIES "}", "link: is missing");
+	expect_bad(HEAD LINK LOAD SERIES ",\"where\":\"mars\"}",
+		   "where: takes auto, native or vm");
+	expect_bad(HEAD LINK LOAD SERIES ",\"emulation\":1}",
+		   "emulation: takes an object");
+	expect_bad(HEAD "\"link\":{\"driver\":[\"netem\",\"x\"]}," LOAD SERIES
+			"}",
+		   "driver: takes auto");
 	expect_bad(HEAD LINK SERIES "}", "workload: is missing");
 	expect_bad(HEAD LINK LOAD "\"series\":[]}", "series: takes");
 	expect_bad(HEAD LINK LOAD "\"series\":[{\"variant\":\"x\"}]}",

@@ -65,16 +65,50 @@ bool console_read(struct console *c, int fd)
 	}
 }
 
+/* The line that ends before `end`, which moves to the line before. */
+static size_t line_before(const struct console *c, size_t *end)
+{
+	size_t start;
+
+	while (*end && c->text[*end - 1] <= ' ')
+		(*end)--;
+	start = *end;
+	while (start && c->text[start - 1] != '\n')
+		start--;
+	return start;
+}
+
+static bool says_why(const char *line, size_t len)
+{
+	static const char panic[] = "Kernel panic";
+
+	return memmem(line, len, panic, sizeof(panic) - 1) != NULL;
+}
+
 const char *console_last_line(const struct console *c, char *buf, size_t size)
 {
 	size_t end = c->len;
-	size_t start;
+	size_t start = line_before(c, &end);
+	size_t chosen = start;
+	size_t len = end - start;
 
-	while (end && c->text[end - 1] <= ' ')
-		end--;
-	start = end;
-	while (start && c->text[start - 1] != '\n')
-		start--;
-	(void)snprintf(buf, size, "%.*s", (int)(end - start), c->text + start);
+	for (size_t e = start; e; e = start) {
+		start = line_before(c, &e);
+		if (!says_why(c->text + start, e - start))
+			continue;
+		chosen = start;
+		len = e - start;
+		break;
+	}
+	/* "[    5.201555] " */
+	if (len && c->text[chosen] == '[') {
+		const char *stamp = memchr(c->text + chosen, ']', len);
+
+		if (stamp && stamp[1] == ' ') {
+			len -= (size_t)(stamp + 2 - (c->text + chosen));
+			chosen = (size_t)(stamp + 2 - c->text);
+		}
+	}
+	(void)snprintf(buf, size, "%.*s", (int)len, c->text + chosen);
 	return buf;
 }

@@ -21,7 +21,10 @@ bool console_read(struct console *c, int fd) __attribute__((nonnull));
 void console_add(struct console *c, const char *data, size_t len)
 	__attribute__((nonnull));
 
-/* The last line that is not empty, for a message; "" if there is none. */
+/*
+ * For a message: the line in which the kernel says why it ended, else the last
+ * one that is not empty, without its time stamp; "" if there is none.
+ */
 const char *console_last_line(const struct console *c, char *buf, size_t size)
 	__attribute__((nonnull));
 
