@@ -208,8 +208,8 @@ fi
 
 # --- usage ------------------------------------------------------------------
 
-expect 2 "place" "$bench" run --where vm
-has "place" "where is one of native, auto"
+expect 2 "place" "$bench" run --where mars
+has "place" "where takes auto, native, vm"
 expect 2 "figure" "$bench" run --figure no-such-figure
 has "figure" "there is no figure"
 expect 2 "both" "$bench" run --figure goodput -a uffd

@@ -30,10 +30,9 @@ int main(void)
 	say(&c, "a\033[3");
 	say(&c, "1mb");
 	CHECK_STR(console_last_line(&c, line, sizeof(line)), "ab");
-	say(&c,
-	    "\n[    9.3] Kernel panic - not syncing: x\n[    9.4] Offset\n");
-	CHECK_STR(console_last_line(&c, line, sizeof(line)),
-		  "Kernel panic - not syncing: x");
+	c = fresh();
+	say(&c, "x\n[ 9.3] Kernel panic: x\n[ 9.4] Offset\n");
+	CHECK_STR(console_last_line(&c, line, sizeof(line)), "Kernel panic: x");
 	/* The end is kept. */
 	c = fresh();
 	for (int i = 0; i < 1000; i++) {
