@@ -175,47 +175,6 @@ int netif_up(const struct netif_config *config)
 	return r ? ms_err(r, "link: address of %s", config->name) : 0;
 }
 
-/* A line of /proc/net/dev: eight columns received, eight sent. */
-static int parse_counters(char *columns, struct netif_counters *ret)
-{
-	uint64_t v[16];
-	int n = netns_parse_numbers(columns, 16, v);
-
-	if (n != 16)
-		return ms_err(-EBADMSG, "link: %d interface counters", n);
-	*ret = (struct netif_counters){
-		.rx_bytes = v[0],
-		.rx_packets = v[1],
-		.rx_dropped = v[3],
-		.tx_bytes = v[8],
-		.tx_packets = v[9],
-		.tx_dropped = v[11],
-	};
-	return 0;
-}
-
-int netif_read_counters(const char *name, struct netif_counters *ret)
-{
-	FILE *f = fopen("/proc/thread-self/net/dev", "re");
-	size_t len = strlen(name);
-	char line[512];
-	int r;
-
-	if (!f)
-		return ms_err(-errno, "link: open /proc/thread-self/net/dev");
-	r = ms_err(-ENODEV, "link: interface %s", name);
-	while (fgets(line, sizeof(line), f)) {
-		char *p = line + strspn(line, " ");
-
-		if (strncmp(p, name, len) == 0 && p[len] == ':') {
-			r = parse_counters(p + len + 1, ret);
-			break;
-		}
-	}
-	(void)fclose(f);
-	return r;
-}
-
 int netif_offloads_off(const char *name)
 {
 	static const struct {

@@ -152,6 +152,16 @@ static int read_rtt(struct links *l, const struct link_profile *profile,
 		err = link_measure(l->link, &what, &reading);
 		if (!err)
 			err = link_check(profile, &reading, &off);
+		/* A row also has to fit without the probe's time on the wire.
+		 */
+		if (!err && fabs(reading.rtt_ms_p50 - profile->rtt_ms) >
+				    off.rtt_ms + profile->jitter_ms)
+			err = ms_err_plain(-ERANGE,
+					   "link: RTT is %.3f ms at the "
+					   "median, more than %.3f ms off "
+					   "rtt=%gms",
+					   reading.rtt_ms_p50, off.rtt_ms,
+					   profile->rtt_ms);
 		if (err != -ERANGE)
 			break;
 	}
