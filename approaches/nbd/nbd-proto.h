@@ -43,6 +43,7 @@ enum {
 	NBD_CONTEXT_BYTES = 4,	  /* in front of a block status chunk's list */
 	NBD_DESCRIPTOR_BYTES = 8, /* of a list of extents */
 	NBD_EXPORT_NAME_PAD = 124,
+	NBD_CONTEXT_ID = 1, /* what we call base:allocation */
 };
 
 /* The handshake's flags, of the server and of the client alike. */

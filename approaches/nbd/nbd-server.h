@@ -60,9 +60,10 @@ struct nbd_server_config {
 	uint64_t outstanding_bytes; /* [32 MiB] of one connection; a client
 				       that asks for more waits. One request is
 				       always let through. */
-	uint64_t handshake_ns; /* [10 s] from connect to the first request */
-	uint64_t stall_ns;     /* [30 s] a peer may leave half a request or an
-				  unread answer */
+	uint64_t handshake_ns;	    /* [10 s] from connect to the end of the
+				       handshake */
+	uint64_t stall_ns; /* [30 s] a peer may leave half a request or an
+			      unread answer */
 	/* One request at a time, as the thesis' server had it; no multi-conn */
 	bool serial;
 	bool no_multi_conn;	  /* do not say that a client may use several */
