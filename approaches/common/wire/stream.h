@@ -6,6 +6,7 @@
 #ifndef MS_COMMON_WIRE_STREAM_H
 #define MS_COMMON_WIRE_STREAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -16,11 +17,18 @@ struct ms_stream_ops {
 	/*
 	 * Bytes moved, at least 1; 0 at the end of the stream (recv only);
 	 * -EAGAIN: poll `fd`; other negative errno: the stream is broken.
+	 * After -EAGAIN of send the next send begins with the same bytes. One
+	 * thread may be in recv while another one is in send.
 	 */
 	ssize_t (*recv)(struct ms_stream *stream, const struct iovec *iov,
 			int count);
 	ssize_t (*send)(struct ms_stream *stream, const struct iovec *iov,
 			int count);
+	/*
+	 * True if recv has bytes that were taken from the descriptor already,
+	 * so that polling it would not show them. NULL: never.
+	 */
+	bool (*pending)(struct ms_stream *stream);
 	/* Frees the stream. What was sent still reaches the peer. */
 	void (*close)(struct ms_stream *stream);
 };
@@ -44,6 +52,11 @@ static inline ssize_t ms_stream_send(struct ms_stream *stream,
 				     const struct iovec *iov, int count)
 {
 	return stream->ops->send(stream, iov, count);
+}
+
+static inline bool ms_stream_pending(struct ms_stream *stream)
+{
+	return stream->ops->pending && stream->ops->pending(stream);
 }
 
 /* NULL is legal. */
