@@ -12,6 +12,7 @@ extern const struct ms_backend_type ms_remote_type;
 extern const struct ms_backend_type ms_chunker_type;
 extern const struct ms_backend_type ms_tracker_type;
 extern const struct ms_backend_type ms_gate_type;
+extern const struct ms_backend_type ms_limit_type;
 extern const struct ms_backend_type ms_delay_type;
 extern const struct ms_backend_type ms_error_type;
 extern const struct ms_backend_type ms_rate_type;
@@ -28,6 +29,7 @@ const struct ms_backend_type *const ms_backend_types[] = {
 	&ms_chunker_type,
 	&ms_tracker_type,
 	&ms_gate_type,
+	&ms_limit_type,
 	/* to test and to measure */
 	&ms_delay_type,
 	&ms_error_type,
