@@ -40,16 +40,16 @@ static int run(const struct config *c, const char *spec)
 	struct memsync_uffd_stats stats;
 	sigset_t before;
 
-	uffd_cmd_block_signals(&before);
+	ms_program_block_signals(&before);
 	int rc = ms_open(spec, &backend);
 	if (rc)
-		return uffd_cmd_error(PROGRAM, rc);
+		return ms_program_error(PROGRAM, rc);
 	rc = ms_uffd_service_open(c->listen, backend, &o, &service);
 	if (rc)
-		return uffd_cmd_error(PROGRAM, rc);
+		return ms_program_error(PROGRAM, rc);
 	(void)printf("listening on %s\n", c->listen);
 	(void)fflush(stdout);
-	(void)uffd_cmd_wait_signal();
+	(void)ms_program_wait_signal();
 	ms_uffd_service_stats(service, &stats);
 	if (stats.errors)
 		(void)fprintf(stderr,

@@ -96,7 +96,7 @@ static int serve_child(const struct uffd_cmd_run *run,
 	int rc = ms_uffd_service_open(socket, backend, &run->options, &service);
 
 	if (rc)
-		return uffd_cmd_error(run->program, rc);
+		return ms_program_error(run->program, rc);
 	pid_t child = fork();
 	if (child == 0)
 		become(run, socket, shim, mask);
@@ -130,7 +130,7 @@ int uffd_cmd_run(const struct uffd_cmd_run *run)
 	if (run->file) {
 		/* The command may change its folder. */
 		if (find_shim(shim, sizeof(shim)))
-			return uffd_cmd_error(run->program, -EIO);
+			return ms_program_error(run->program, -EIO);
 		if (run->file[0] != '/' && getcwd(folder, sizeof(folder))) {
 			(void)snprintf(file, sizeof(file), "%.2000s/%.2000s",
 				       folder, run->file);
@@ -139,17 +139,17 @@ int uffd_cmd_run(const struct uffd_cmd_run *run)
 	}
 	(void)snprintf(folder, sizeof(folder), "%.4000s/memsync-uffd.XXXXXX",
 		       tmp && *tmp ? tmp : "/tmp");
-	uffd_cmd_block_signals(&mask);
+	ms_program_block_signals(&mask);
 	(void)sigemptyset(&child);
 	(void)sigaddset(&child, SIGCHLD);
 	(void)pthread_sigmask(SIG_BLOCK, &child, NULL);
 	int rc = ms_open(run->spec, &backend);
 	if (rc)
-		return uffd_cmd_error(run->program, rc);
+		return ms_program_error(run->program, rc);
 	if (!mkdtemp(folder)) {
 		rc = ms_err(-errno, "%s", folder);
 		ms_close(backend);
-		return uffd_cmd_error(run->program, rc);
+		return ms_program_error(run->program, rc);
 	}
 	(void)snprintf(socket, sizeof(socket), "%s/socket", folder);
 	int code = serve_child(&with_path, backend, socket, shim, &mask);

@@ -1,19 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* memsync-uffd serve: the source; gives regions to targets, read-only. */
-#include "approaches/common/util/err.h"
+#include "approaches/common/cli/regions.h"
 #include "approaches/common/wire/server.h"
 #include "approaches/uffd/uffd-cmd.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
-
 #define PROGRAM "memsync-uffd serve"
-
-enum {
-	EXPORTS_MAX = 64
-};
 
 struct config {
 	char *listen;
@@ -38,83 +29,39 @@ static const struct ms_opt_command command = {
 		    "without NAME it is\ncalled \"default\".",
 	.table = options,
 	.operands_min = 1,
-	.operands_max = EXPORTS_MAX,
+	.operands_max = MS_REGIONS_MAX,
 };
-
-struct exports {
-	struct ms_server_export list[EXPORTS_MAX];
-	char *names[EXPORTS_MAX];
-	size_t count;
-};
-
-static void close_all(struct exports *e)
-{
-	for (size_t i = 0; i < e->count; i++) {
-		ms_close(e->list[i].backend);
-		free(e->names[i]);
-	}
-	e->count = 0;
-}
-
-/* "NAME=SPEC", where a name has no colon: SPEC may have = too. */
-static int add(struct exports *e, const char *operand, uint32_t chunk)
-{
-	const char *equals = strchr(operand, '=');
-	const char *colon = strchr(operand, ':');
-	const char *spec = operand;
-	struct ms_backend *backend = NULL;
-	char *name = NULL;
-
-	if (equals && equals > operand && (!colon || equals < colon)) {
-		name = strndup(operand, (size_t)(equals - operand));
-		spec = equals + 1;
-	} else {
-		name = strdup("default");
-	}
-	if (!name)
-		return ms_err(-ENOMEM, "export");
-	int rc = 0;
-	for (size_t i = 0; i < e->count && rc == 0; i++)
-		if (strcmp(e->names[i], name) == 0)
-			rc = ms_err(-EINVAL, "two regions are called %s", name);
-	if (rc == 0)
-		rc = ms_open(spec, &backend);
-	if (rc) {
-		free(name);
-		return rc;
-	}
-	e->names[e->count] = name;
-	e->list[e->count++] = (struct ms_server_export){.name = name,
-							.backend = backend,
-							.read_only = true,
-							.chunk_bytes = chunk};
-	return 0;
-}
 
 static int run(const struct config *c, int argc, char **argv)
 {
-	struct exports exports = {0};
-	struct ms_server_config server_config = {.listen = c->listen};
+	struct ms_regions regions = {0};
+	struct ms_server_export exports[MS_REGIONS_MAX];
+	struct ms_server_config server_config = {.exports = exports,
+						 .listen = c->listen};
 	struct ms_server *server = NULL;
 	sigset_t before;
 	int rc = 0;
 
-	uffd_cmd_block_signals(&before);
+	ms_program_block_signals(&before);
 	for (int i = 0; i < argc && rc == 0; i++)
-		rc = add(&exports, argv[i], (uint32_t)c->chunk);
-	if (rc == 0) {
-		server_config.exports = exports.list;
-		server_config.export_count = exports.count;
+		rc = ms_regions_add(&regions, argv[i]);
+	for (size_t i = 0; i < regions.count; i++)
+		exports[i] = (struct ms_server_export){
+			.name = regions.list[i].name,
+			.backend = regions.list[i].backend,
+			.read_only = true,
+			.chunk_bytes = (uint32_t)c->chunk};
+	server_config.export_count = regions.count;
+	if (rc == 0)
 		rc = ms_server_open(&server_config, &server);
-	}
 	if (rc == 0) {
 		(void)printf("listening on %s\n", ms_server_uri(server));
 		(void)fflush(stdout);
-		(void)uffd_cmd_wait_signal();
+		(void)ms_program_wait_signal();
 		ms_server_stop(server);
 	}
-	int code = rc ? uffd_cmd_error(PROGRAM, rc) : 0;
-	close_all(&exports);
+	int code = rc ? ms_program_error(PROGRAM, rc) : 0;
+	ms_regions_close(&regions);
 	return code;
 }
 

@@ -3,10 +3,9 @@
 #ifndef MS_UFFD_CMD_H
 #define MS_UFFD_CMD_H
 
+#include "approaches/common/cli/program.h"
 #include "approaches/common/util/opt.h"
 #include "memsync/uffd.h"
-
-#include <signal.h>
 
 int uffd_cmd_serve(int argc, char **argv);
 int uffd_cmd_map(int argc, char **argv);
@@ -57,18 +56,6 @@ extern const char *const uffd_cmd_placements[];
 /* As the library takes them. */
 struct memsync_uffd_options
 uffd_cmd_options(const struct uffd_cmd_engine *engine);
-
-/* Print "program: the thread's error", return the exit code for `rc`. */
-int uffd_cmd_error(const char *program, int rc);
-
-/*
- * Keep SIGINT and SIGTERM for uffd_cmd_wait_signal; before any thread starts.
- * The previous mask, for children, in ret_before.
- */
-void uffd_cmd_block_signals(sigset_t *ret_before);
-
-/* Wait for one of them; returns it. */
-int uffd_cmd_wait_signal(void);
 
 /* Run argv[0..] with the region served at a socket; see uffd-cmd-run.c. */
 struct uffd_cmd_run {
