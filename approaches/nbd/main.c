@@ -10,7 +10,10 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *summary;
 } commands[] = {
+	{"mount", nbd_cmd_mount, "mount a region as a block device"},
+	{"source", nbd_cmd_source, "give regions to mounts elsewhere"},
 	{"serve", nbd_cmd_serve, "give regions to NBD clients"},
+	{"detach", nbd_cmd_detach, "free devices that were left attached"},
 };
 
 enum {

@@ -37,6 +37,8 @@ static int open_pipeline(struct memsync_nbd *m, const char *spec)
 		return rc;
 	if (!ms_size(m->backend))
 		return ms_err(-EINVAL, "nbd: the region is empty");
+	if (!(m->backend->caps & MS_CAN_WRITE))
+		m->options.read_only = true;
 	if (m->options.kind == MEMSYNC_NBD_MANAGED && m->options.chunk_is_local)
 		ms_cache_on_local(m->backend, m->options.chunk_is_local,
 				  m->options.user);

@@ -5,5 +5,8 @@
 #define MS_NBD_CMD_H
 
 int nbd_cmd_serve(int argc, char **argv);
+int nbd_cmd_source(int argc, char **argv);
+int nbd_cmd_mount(int argc, char **argv);
+int nbd_cmd_detach(int argc, char **argv);
 
 #endif

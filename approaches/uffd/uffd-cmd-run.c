@@ -4,6 +4,7 @@
  * a socket where the region is handed out (a mapping does not survive exec),
  * and, with --file, with the shim that shows the region as a file.
  */
+#include "approaches/common/cli/program.h"
 #include "approaches/common/util/err.h"
 #include "approaches/uffd/uffd-cmd.h"
 #include "approaches/uffd/uffd-service.h"
@@ -62,31 +63,6 @@ static void become(const struct uffd_cmd_run *run, const char *socket,
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Wait for the command; a signal to us is passed on to it. */
-static int wait_for(pid_t child)
-{
-	sigset_t set;
-	int status = 0;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGCHLD);
-	for (;;) {
-		int got = 0;
-		pid_t ended = waitpid(child, &status, WNOHANG);
-		if (ended == child)
-			break;
-		if (ended < 0 && errno != EINTR)
-			return 1;
-		if (sigwait(&set, &got) == 0 && got != SIGCHLD)
-			(void)kill(child, got);
-	}
-	if (WIFSIGNALED(status))
-		return 128 + WTERMSIG(status);
-	return WEXITSTATUS(status);
-}
-
 static int serve_child(const struct uffd_cmd_run *run,
 		       struct ms_backend *backend, const char *socket,
 		       const char *shim, const sigset_t *mask)
@@ -102,7 +78,7 @@ static int serve_child(const struct uffd_cmd_run *run,
 		become(run, socket, shim, mask);
 	int code = 1;
 	if (child > 0)
-		code = wait_for(child);
+		code = ms_program_wait_child(child);
 	else
 		(void)fprintf(stderr, "%s: fork: %s\n", run->program,
 			      ms_errno_text(errno));
@@ -125,7 +101,6 @@ int uffd_cmd_run(const struct uffd_cmd_run *run)
 	struct ms_backend *backend = NULL;
 	struct uffd_cmd_run with_path = *run;
 	sigset_t mask;
-	sigset_t child;
 
 	if (run->file) {
 		/* The command may change its folder. */
@@ -140,9 +115,6 @@ int uffd_cmd_run(const struct uffd_cmd_run *run)
 	(void)snprintf(folder, sizeof(folder), "%.4000s/memsync-uffd.XXXXXX",
 		       tmp && *tmp ? tmp : "/tmp");
 	ms_program_block_signals(&mask);
-	(void)sigemptyset(&child);
-	(void)sigaddset(&child, SIGCHLD);
-	(void)pthread_sigmask(SIG_BLOCK, &child, NULL);
 	int rc = ms_open(run->spec, &backend);
 	if (rc)
 		return ms_program_error(run->program, rc);

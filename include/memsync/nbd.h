@@ -67,7 +67,7 @@ enum memsync_nbd_ready {
 struct memsync_nbd_options {
 	enum memsync_nbd_kind kind;
 	enum memsync_nbd_variant variant;
-	bool read_only;
+	bool read_only;	      /* also if the backend cannot be written */
 	uint32_t block_bytes; /* of the device, 512 to 4096 [4096 if managed or
 				 thesis, else the backend's, at least 512] */
 
