@@ -17,12 +17,13 @@ enum {
 	THESIS_WORKERS = 512,
 	FETCH_RETRIES = 2, /* of the cache, at once: a lost connection */
 };
-#define REQUEST	       (UINT64_C(1) << 20)
-#define READ_AHEAD     (UINT32_C(4) << 20)
-#define PUSH_NS	       (5 * MS_NS_PER_S)
-#define THESIS_PUSH_NS (20 * MS_NS_PER_S)
-#define LOCAL	       "memory:huge=yes"
-#define THESIS_LOCAL   "memory"
+#define REQUEST		  (UINT64_C(1) << 20)
+#define KERNEL_READ_AHEAD (UINT32_C(128) << 10)
+#define READ_AHEAD	  (UINT32_C(4) << 20)
+#define PUSH_NS		  (5 * MS_NS_PER_S)
+#define THESIS_PUSH_NS	  (20 * MS_NS_PER_S)
+#define LOCAL		  "memory:huge=yes"
+#define THESIS_LOCAL	  "memory"
 
 static unsigned processors(void)
 {
@@ -68,6 +69,8 @@ int nbd_mount_complete(struct memsync_nbd_options *o)
 		complete_thesis(o);
 	else
 		complete_tuned(o);
+	if (!o->read_ahead_bytes)
+		o->read_ahead_bytes = KERNEL_READ_AHEAD;
 	if (o->connections > NBD_DEVICE_SOCKETS_MAX)
 		return ms_err(-EINVAL, "nbd: %u connections (1 to %d)",
 			      o->connections, NBD_DEVICE_SOCKETS_MAX);

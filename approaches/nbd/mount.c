@@ -185,15 +185,16 @@ static int attach(struct memsync_nbd *m)
 	return rc;
 }
 
-/* Of the block device; the default of 128 KiB is two round trips a window. */
+/*
+ * Of the block device. Always set: a device keeps what its last user had set,
+ * also when it was detached in between.
+ */
 static int set_read_ahead(const struct memsync_nbd *m)
 {
 	char path[64];
 	FILE *f;
 	bool bad;
 
-	if (!m->options.read_ahead_bytes)
-		return 0;
 	(void)snprintf(path, sizeof(path),
 		       "/sys/block/nbd%d/queue/read_ahead_kb",
 		       nbd_device_index(m->device));

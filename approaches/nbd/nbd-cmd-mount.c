@@ -79,7 +79,7 @@ static const struct ms_opt options[] = {
 			"the kernel gives a request up after this; 0: never"),
 	MS_OPT_SIZE(struct config, read_ahead, "read-ahead", 0, "0", 0,
 		    1U << 30,
-		    "of the kernel; 0: 4M if direct and tuned, else its own"),
+		    "of the kernel; 0: 4M if direct and tuned, else 128K"),
 	MS_OPT_STRING(struct config, local, "local", 'l', NULL, "SPEC",
 		      "managed: store of the cache [memory:huge=yes]"),
 	MS_OPT_SIZE(struct config, chunk, "chunk", 'c', "4K", 4096, 1U << 28,

@@ -76,8 +76,7 @@ struct memsync_nbd_options {
 	enum memsync_nbd_ready ready;
 	unsigned connections; /* between kernel and us [processors, up to 4] */
 	unsigned timeout_s;   /* of a request of the kernel [0: none] */
-	uint32_t
-		read_ahead_bytes; /* [direct tuned: 4 MiB; else the kernel's] */
+	uint32_t read_ahead_bytes; /* [direct tuned: 4 MiB; else 128 KiB] */
 
 	/* Managed mounts. A spec that is a cache itself is taken as it is. */
 	const char *local;    /* spec of the cache's store [memory:huge=yes] */
