@@ -36,7 +36,8 @@ SANFLAGS-address := -fsanitize=address,undefined -fno-sanitize-recover=all \
 SANFLAGS-thread  := -fsanitize=thread -fno-omit-frame-pointer
 SANFLAGS := $(SANFLAGS-$(SAN))
 PKGS  := jansson libxxhash zlib openssl libnl-genl-3.0
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+# Their headers are not held to our warnings.
+PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ALL_CFLAGS  := $(STD) $(WARN) $(OPT) -fPIC -fvisibility=hidden $(SANFLAGS) \
 	-Iinclude -I. -DMS_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)

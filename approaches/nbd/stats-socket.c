@@ -128,7 +128,8 @@ int stats_socket_open(const char *path, struct memsync_nbd *m,
 		free(s);
 		return ms_err(-ENAMETOOLONG, "%s", path);
 	}
-	memcpy(s->address.sun_path, path, strlen(path));
+	(void)snprintf(s->address.sun_path, sizeof(s->address.sun_path), "%s",
+		       path);
 	rc = start(s);
 	if (rc) {
 		release(s);

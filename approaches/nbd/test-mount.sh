@@ -17,6 +17,7 @@ complain() {
 	failures=$((failures + 1))
 }
 
+# shellcheck disable=SC2317 # called by the trap
 cleanup() {
 	umount "$TMP/mnt" 2>/dev/null
 	for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null; done
@@ -127,7 +128,7 @@ truncate -s 64M "$TMP/image"
 mkdir -p "$TMP/mnt"
 source_it fs --listen=tcp://127.0.0.1:0 "file:path=$TMP/image"
 if command -v mkfs.ext4 >/dev/null && mount_it ext4 --managed "$uri"; then
-	mkfs.ext4 -q "$device" && mount "$device" "$TMP/mnt" || complain "ext4"
+	if ! mkfs.ext4 -q "$device" || ! mount "$device" "$TMP/mnt"; then complain "ext4"; fi
 	cp -r /etc "$TMP/mnt/" 2>/dev/null
 	head -c 5000000 /dev/urandom >"$TMP/mnt/mapped"
 	sync "$TMP/mnt/mapped"
@@ -157,7 +158,7 @@ done
 [ "$(cat "$TMP"/many*.out | sort -u | grep -c '^mounted on')" = 6 ] || complain "six at once: $(cat "$TMP"/many*.out "$TMP"/many*.err)"
 for i in 1 2 3 4 5 6; do
 	d=$(sed -n 's/^mounted on //p' "$TMP/many$i.out")
-	[ -n "$d" ] && [ "$(blockdev --getsize64 "$d")" = $((i * 1048576)) ] || complain "six at once: $i has the wrong size"
+	if [ -z "$d" ] || [ "$(blockdev --getsize64 "$d")" != $((i * 1048576)) ]; then complain "six at once: $i has the wrong size"; fi
 done
 kill -TERM "${many[@]}"
 wait "${many[@]}"
@@ -208,7 +209,9 @@ usage() { # WHAT PATTERN ARGUMENTS...
 	shift 2
 	"$nbd" mount "$@" >"$TMP/out" 2>"$TMP/err"
 	[ $? = 2 ] || complain "$what: not 2"
-	[ "$(wc -l <"$TMP/err")" = 1 ] && grep -q -- "$pattern" "$TMP/err" || complain "$what: not one line with $pattern"
+	if [ "$(wc -l <"$TMP/err")" != 1 ] || ! grep -q -- "$pattern" "$TMP/err"; then
+		complain "$what: not one line with $pattern"
+	fi
 }
 usage "both kinds" "exclude" --direct --managed "memory:size=1M"
 usage "workers" "--pull-workers takes" --pull-workers=many "memory:size=1M"

@@ -167,7 +167,7 @@ int plan_make(const struct experiments *list, uint64_t seed, struct plan *ret)
 	err = make_cells(list, ret);
 	if (!err)
 		err = make_runs(list, ret);
-	for (size_t i = 0; i < ret->n && !err; i++)
+	for (size_t i = 0; !err && i < ret->n && ret->runs[i].cell; i++)
 		ret->runs[i].elsewhere = !place_is_here(ret->runs[i].cell->e);
 	if (err)
 		plan_release(ret);

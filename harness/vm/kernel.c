@@ -59,7 +59,7 @@ int vm_kernel_find(int offline, struct vm_kernel *ret)
 
 static int append(int to, const char *path)
 {
-	struct stat st;
+	struct stat st = {.st_size = 0};
 	int err = 0;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 

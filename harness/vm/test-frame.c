@@ -11,7 +11,8 @@ static size_t put(uint8_t *to, unsigned type, const char *text)
 	size_t len = strlen(text);
 
 	frame_head(to, type, len);
-	memcpy(to + FRAME_HEAD, text, len);
+	for (size_t i = 0; i < len; i++)
+		to[FRAME_HEAD + i] = (uint8_t)text[i];
 	return FRAME_HEAD + len;
 }
 

@@ -83,7 +83,8 @@ static uint64_t answer(struct keeper *k)
 	uint64_t offset = io->offset;
 
 	CHECK(k->n > 0);
-	memmove(k->held, k->held + 1, --k->n * sizeof(*k->held));
+	memmove(k->held, k->held + 1, --k->n * sizeof(struct ms_io *)); /* NOLINT(bugprone-sizeof-expression)
+									 */
 	ms_done(io, 0, NULL);
 	return offset;
 }

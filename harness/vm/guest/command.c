@@ -74,7 +74,7 @@ static int start_with_terminal(const struct vm_start *start,
 		become(start);
 	(void)fcntl(master, F_SETFD, FD_CLOEXEC);
 	c->out = master;
-	c->in = dup(master);
+	c->in = fcntl(master, F_DUPFD_CLOEXEC, 0);
 	return c->in < 0 ? guest_fail(-errno, "dup") : 0;
 }
 

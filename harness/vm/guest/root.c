@@ -120,7 +120,8 @@ static int mount_share(const char *share)
 	(void)snprintf(tag, sizeof(tag), "%.*s", (int)(path - 1 - share),
 		       share);
 	(void)snprintf(to, sizeof(to), ROOT "%s", path);
-	/* Nothing is cached: a file that is appended to is not to be guessed at. */
+	/* Nothing is cached: a file that is appended to is not to be guessed
+	 * at. */
 	if (mount(tag, to, "9p", 0, NINE_P ",cache=none"))
 		return guest_fail(-errno, "mount %s by 9p", path);
 	return 0;
@@ -227,7 +228,7 @@ static void load_devices(void)
 	static const char *const argv[] = {"modprobe", "-q",	   "-a",
 					   "nbd",      "ublk_drv", "tun",
 					   "loop",     "fuse",	   NULL};
-	pid_t pid = vfork();
+	pid_t pid = fork();
 
 	if (pid == 0) {
 		(void)execv("/sbin/modprobe", (char *const *)argv);
