@@ -80,25 +80,25 @@ static int set_blocks(struct nbd_export *e,
 	if (!b[1])
 		b[1] = b[0] > PREFERRED ? b[0] : PREFERRED;
 	if (!from->block_preferred && b[1] > b[2])
-		b[1] = b[2];
+		b[1] = b[0];
 	if (!power_of_two(b[0]) || b[0] > NBD_PAD_MAX || b[0] < backend)
 		return ms_err_plain(-EINVAL,
 				    "nbd: export \"%s\": a minimum block of %u "
 				    "is not a power of two from %u to %u",
 				    from->name, (unsigned)b[0],
 				    (unsigned)backend, (unsigned)NBD_PAD_MAX);
-	if (!power_of_two(b[1]) || b[1] < b[0] || b[1] > b[2])
-		return ms_err_plain(-EINVAL,
-				    "nbd: export \"%s\": a preferred block of "
-				    "%u is not a power of two from the minimum "
-				    "to the maximum",
-				    from->name, (unsigned)b[1]);
 	if (b[2] % b[0] || b[2] > NBD_BLOCK_MAX)
 		return ms_err_plain(-EINVAL,
 				    "nbd: export \"%s\": a maximum block of %u "
 				    "is not a multiple of the minimum up to %u",
 				    from->name, (unsigned)b[2],
 				    (unsigned)NBD_BLOCK_MAX);
+	if (!power_of_two(b[1]) || b[1] < b[0] || b[1] > b[2])
+		return ms_err_plain(-EINVAL,
+				    "nbd: export \"%s\": a preferred block of "
+				    "%u is not a power of two from the minimum "
+				    "to the maximum",
+				    from->name, (unsigned)b[1]);
 	return 0;
 }
 

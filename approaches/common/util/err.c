@@ -26,7 +26,8 @@ const char *ms_errno_text(int code)
 }
 
 /* EINVAL's own text adds nothing to a sentence about a bad value. */
-static void keep(int code, bool plain, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void
+keep(int code, bool plain, const char *fmt, va_list ap)
 {
 	last.code = code;
 	last.plain = plain || code == -EINVAL;
