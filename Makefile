@@ -35,7 +35,7 @@ SANFLAGS-address := -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 SANFLAGS-thread  := -fsanitize=thread -fno-omit-frame-pointer
 SANFLAGS := $(SANFLAGS-$(SAN))
-PKGS  := jansson libxxhash zlib
+PKGS  := jansson libxxhash zlib libnbd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ALL_CFLAGS  := $(STD) $(WARN) $(OPT) -fPIC -fvisibility=hidden $(SANFLAGS) \
