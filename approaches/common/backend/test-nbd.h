@@ -12,6 +12,7 @@
 #include "tests/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -77,9 +78,16 @@ static inline void nbd_server_start(struct nbd_server *s,
 		argv[n++] = *words++;
 	(void)unlink(s->socket);
 	(void)unlink(s->pidfile);
+	/* What it says about the faults that tests make goes to a file. */
 	s->pid = fork();
 	CHECK(s->pid >= 0);
 	if (s->pid == 0) {
+		char log[240];
+		(void)snprintf(log, sizeof(log), "%s/log", s->dir);
+		int fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC,
+			      0600);
+		if (fd < 0 || dup2(fd, 2) < 0)
+			_exit(126);
 		(void)execvp("nbdkit", (char *const *)(void *)argv);
 		_exit(127);
 	}
