@@ -95,7 +95,7 @@ static void dial_succeeded(struct nbd_store *s, struct nbd_conn *c)
 
 static void go_on(struct nbd_store *s, struct nbd_conn *c, short revents)
 {
-	int rc = nbd_handle_continue(c->handle, revents);
+	int rc = nbd_handle_continue(c->handle, &s->config, revents);
 
 	if (rc == 0 && ms_now_ns() - c->dial_start_ns > s->config.connect_ns)
 		rc = ms_err(-ETIMEDOUT, "nbd: %s", s->config.uri);

@@ -130,13 +130,15 @@ static int notify(struct nbd_handle *h, short revents)
 	return 0;
 }
 
-int nbd_handle_continue(struct nbd_handle *h, short revents)
+int nbd_handle_continue(struct nbd_handle *h, const struct nbd_config *config,
+			short revents)
 {
 	if (revents && notify(h, revents) && nbd_handle_ended(h))
-		return failed("connection");
+		return failed(config->uri);
 	if (nbd_handle_ended(h))
 		return ms_err_plain(-ECONNRESET,
-				    "nbd: the server closed the connection");
+				    "nbd: %s: the server closed the connection",
+				    config->uri);
 	return nbd_aio_is_ready(h) > 0 || nbd_aio_is_processing(h) > 0;
 }
 
@@ -186,11 +188,16 @@ static unsigned writable_caps(struct nbd_handle *h)
 static int read_sizes(struct nbd_handle *h, const char *uri,
 		      struct nbd_features *f)
 {
-	int64_t size = nbd_get_size(h);
-	int64_t block = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM);
-	int64_t most = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM);
+	int64_t size = 0;
+	int64_t block = 0;
+	int64_t most = 0;
 
-	if (size < 0 || block < 0 || most < 0)
+	/* Of 2^63 and more libnbd makes a negative number. */
+	size = nbd_get_size(h);
+	if (size < 0)
+		return ms_err(-EOVERFLOW, "nbd: %s: the export's size", uri);
+	if ((block = nbd_get_block_size(h, LIBNBD_SIZE_MINIMUM)) < 0 ||
+	    (most = nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM)) < 0)
 		return failed(uri);
 	if (block == 0)
 		block = 1;
@@ -234,8 +241,8 @@ int nbd_handle_features(struct nbd_handle *h, const struct nbd_config *config,
 		f.caps |= MS_CAN_EXTENTS;
 	if (nbd_can_cache(h) > 0)
 		f.caps |= MS_CAN_POPULATE;
-	/* A read succeeds only if the answer had every byte of it, so that
-	 * buffers need not be cleared before. */
+	/* nbd-piece.c counts the bytes of an answer, so that buffers need not
+	 * be cleared before. */
 	(void)nbd_set_pread_initialize(h, false);
 	detect_dead_host(h, config->dead_ns);
 	*ret = f;

@@ -254,7 +254,8 @@ static bool handle_events(struct nbd_store *s, const struct pollfd *fds,
 		if (!fds[i].revents)
 			continue;
 		progress |= (fds[i].revents & POLLIN) != 0;
-		if (nbd_handle_continue(conns[i]->handle, fds[i].revents) >= 0)
+		if (nbd_handle_continue(conns[i]->handle, &s->config,
+					fds[i].revents) >= 0)
 			continue;
 		conns[i]->lost = true;
 		pthread_mutex_lock(&s->lock);

@@ -22,8 +22,10 @@ static char *buffer_get(struct nbd_store *s)
 	struct nbd_buffer *b = s->buffer_spare;
 
 	if (!b)
-		return malloc(s->piece_max > sizeof(*b) ? s->piece_max
-							: sizeof(*b));
+		/* Cleared once: a server that lies about what it sent must not
+		 * make us hand out what else was in the memory. */
+		return calloc(1, s->piece_max > sizeof(*b) ? s->piece_max
+							   : sizeof(*b));
 	s->buffer_spare = b->next;
 	s->buffer_spare_count--;
 	return (char *)b;
@@ -101,11 +103,28 @@ static int completed(void *user, int *error)
 {
 	struct nbd_piece *p = user;
 
+	/* libnbd takes an answer for a success that had no bytes. */
+	if (*error == 0 && p->op == MS_OP_READ && p->seen != p->length)
+		*error = EPROTO;
 	/* Only the loop's thread ends a job, so it is there if it is named. */
 	if (*error == 0 && p->op == MS_OP_READ && p->own && p->job)
 		memcpy(p->bytes, p->own, p->length);
 	answer(p, *error);
 	return 1; /* libnbd forgets the command */
+}
+
+/* A part of a read's bytes is in its place. Runs as `completed`. */
+static int chunk(void *user, const void *bytes, size_t count, uint64_t offset,
+		 unsigned status, int *error)
+{
+	struct nbd_piece *p = user;
+
+	(void)bytes;
+	(void)offset;
+	(void)error;
+	if (status == LIBNBD_READ_DATA || status == LIBNBD_READ_HOLE)
+		p->seen += count;
+	return 0;
 }
 
 static enum ms_extent_type extent_type(uint32_t flags)
@@ -167,12 +186,15 @@ static int extents(void *user, const char *context, uint64_t offset,
 static int64_t command(struct nbd_piece *p, struct nbd_handle *h)
 {
 	nbd_completion_callback done = {.callback = completed, .user_data = p};
+	nbd_chunk_callback part = {.callback = chunk, .user_data = p};
 	nbd_extent_callback list = {.callback = extents, .user_data = p};
 	char *bytes = p->own ? p->own : p->bytes;
 
 	switch (p->op) {
 	case MS_OP_READ:
-		return nbd_aio_pread(h, bytes, p->length, p->offset, done, 0);
+		p->seen = 0;
+		return nbd_aio_pread_structured(h, bytes, p->length, p->offset,
+						part, done, 0);
 	case MS_OP_WRITE:
 		if (p->own)
 			memcpy(p->own, p->bytes, p->length);

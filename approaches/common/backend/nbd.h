@@ -67,8 +67,9 @@ struct nbd_piece {
 	bool lane; /* goes ahead, outside of the window */
 	uint64_t offset;
 	uint64_t length;
-	char *bytes; /* the caller's, READ and WRITE */
-	char *own;   /* what is used instead, so that it can be left behind */
+	char *bytes;   /* the caller's, READ and WRITE */
+	char *own;     /* what is used instead, so that it can be left behind */
+	uint64_t seen; /* READ: bytes of it that the answer had */
 	uint64_t covers; /* SYNC: changes answered before it was sent */
 	int error;	 /* the answer, negative errno */
 	TAILQ_ENTRY(nbd_piece) job_link;
@@ -214,7 +215,8 @@ int nbd_config_check(const struct nbd_config *config);
 int nbd_handle_start(const struct nbd_config *config, struct nbd_handle **ret);
 /* Go on after poll(2) said `revents`. 0: under way, 1: connected, negative
  * errno with a sentence: failed. */
-int nbd_handle_continue(struct nbd_handle *h, short revents);
+int nbd_handle_continue(struct nbd_handle *h, const struct nbd_config *config,
+			short revents);
 /* What poll(2) should wait for. False: the connection has ended. */
 bool nbd_handle_poll(struct nbd_handle *h, int *ret_fd, short *ret_events);
 /* Ask a connected one what it can do. 0 or a negative errno with a sentence. */

@@ -64,18 +64,10 @@ static inline void nbd_server_init(struct nbd_server *s)
 		       s->socket);
 }
 
-/* Run nbdkit with these words, NULL last, and wait until it listens. */
-static inline void nbd_server_start(struct nbd_server *s,
-				    const char *const *words)
+/* Run a program of these words, NULL last, until there is its pid file. */
+static inline void nbd_server_exec(struct nbd_server *s,
+				   const char *const *argv)
 {
-	const char *argv[NBD_ARGS_MAX] = {
-		"nbdkit",  "--foreground", "--exit-with-parent",
-		"--unix",  s->socket,	   "--pidfile",
-		s->pidfile};
-	size_t n = 7;
-
-	while (*words && n < NBD_ARGS_MAX - 1)
-		argv[n++] = *words++;
 	(void)unlink(s->socket);
 	(void)unlink(s->pidfile);
 	/* What it says about the faults that tests make goes to a file. */
@@ -88,7 +80,7 @@ static inline void nbd_server_start(struct nbd_server *s,
 			      0600);
 		if (fd < 0 || dup2(fd, 2) < 0)
 			_exit(126);
-		(void)execvp("nbdkit", (char *const *)(void *)argv);
+		(void)execvp(argv[0], (char *const *)(void *)argv);
 		_exit(127);
 	}
 	uint64_t end = ms_now_ns() + NBD_WAIT_S * MS_NS_PER_S;
@@ -97,6 +89,21 @@ static inline void nbd_server_start(struct nbd_server *s,
 		CHECK_EQ(waitpid(s->pid, NULL, WNOHANG), 0);
 		nbd_pause_ms(5);
 	}
+}
+
+/* Run nbdkit with these words, NULL last, and wait until it listens. */
+static inline void nbd_server_start(struct nbd_server *s,
+				    const char *const *words)
+{
+	const char *argv[NBD_ARGS_MAX] = {
+		"nbdkit",  "--foreground", "--exit-with-parent",
+		"--unix",  s->socket,	   "--pidfile",
+		s->pidfile};
+	size_t n = 7;
+
+	while (*words && n < NBD_ARGS_MAX - 1)
+		argv[n++] = *words++;
+	nbd_server_exec(s, argv);
 }
 
 static inline void nbd_server_kill(struct nbd_server *s, int signal_number)
