@@ -35,7 +35,7 @@ SANFLAGS-address := -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 SANFLAGS-thread  := -fsanitize=thread -fno-omit-frame-pointer
 SANFLAGS := $(SANFLAGS-$(SAN))
-PKGS  := jansson libxxhash zlib openssl libnl-genl-3.0
+PKGS  := jansson libxxhash zlib openssl libnbd libnl-genl-3.0
 # Their headers are not held to our warnings.
 PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)

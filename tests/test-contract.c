@@ -9,6 +9,7 @@
 #include "approaches/common/backend/memory.h"
 #include "approaches/common/backend/pattern.h"
 #include "approaches/common/backend/registry.h"
+#include "approaches/common/backend/test-nbd.h"
 #include "approaches/common/util/clock.h"
 #include "approaches/common/wire/loopback.h"
 #include "memsync/backend.h"
@@ -604,6 +605,30 @@ static void test_transports(void)
 	}
 }
 
+/* The nbd store is built with a server that keeps bytes in its memory. */
+static void test_nbd(const char *options)
+{
+	uint64_t start = ms_now_ns();
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct subject s = {
+			.name = "nbd", .size = sizes[i], .random = 97};
+		struct nbd_server server;
+		char bytes[32];
+		(void)snprintf(bytes, sizeof(bytes), "%" PRIu64, s.size);
+		nbd_server_init(&server);
+		NBD_START(&server, "memory", bytes);
+		s.b = nbd_open_with(&server, options);
+		CHECK_EQ(ms_size(s.b), s.size);
+		s.model = calloc(1, s.size + 1);
+		CHECK(s.model);
+		test_subject(s);
+		nbd_server_kill(&server, SIGTERM);
+	}
+	(void)printf("nbd, %s: as the contract says (%.1f s)\n", options,
+		     (double)(ms_now_ns() - start) / 1e9);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned tested = 0;
@@ -621,6 +646,14 @@ int main(int argc, char **argv)
 	}
 	if (argc == 1)
 		test_transports();
-	CHECK(argc > 1 || tested > 0);
+	bool nbd = argc == 1 || strcmp(argv[1], "nbd") == 0;
+	CHECK(nbd || tested > 0);
+	if (!nbd)
+		return 0;
+	if (!nbd_have("nbdkit"))
+		SKIP("nbdkit is not installed: all but the nbd store was "
+		     "tested");
+	test_nbd("connections=4");
+	test_nbd("connections=1,max-request=4K,window=64K");
 	return 0;
 }

@@ -272,6 +272,8 @@ const char *ms_op_name(enum ms_op op);
  *	VALUE = text without , ( )  |  "(" SPEC ")"  |  SPEC for the last
  *		of nested values that contain no comma themselves
  *	URI   = tcp://HOST:PORT[/EXPORT] | unix:///PATH[?EXPORT]
+ *		| nbd://HOST[:PORT][/EXPORT] | nbd+unix:///[EXPORT]?socket=PATH
+ *		| the same with nbds (TLS)
  *
  * Names and keys are those of `memsync-bench list backends`. Returns 0 and
  * the pipeline, to be ended with ms_close; or a negative errno with a

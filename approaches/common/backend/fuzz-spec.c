@@ -22,8 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Whether some word of the text may name a file, a peer or much memory. */
 static bool harmless(const char *text)
 {
-	static const char *const no[] = {"file", "remote", "://",
-					 "seed=", "time="};
+	static const char *const no[] = {"file", "remote", "nbd",
+					 "://",	 "seed=",  "time="};
 
 	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
 		if (strstr(text, no[i]))

@@ -9,6 +9,7 @@ extern const struct ms_backend_type ms_memory_type;
 extern const struct ms_backend_type ms_file_type;
 extern const struct ms_backend_type ms_pattern_type;
 extern const struct ms_backend_type ms_remote_type;
+extern const struct ms_backend_type ms_nbd_type;
 extern const struct ms_backend_type ms_chunker_type;
 extern const struct ms_backend_type ms_tracker_type;
 extern const struct ms_backend_type ms_gate_type;
@@ -24,6 +25,7 @@ const struct ms_backend_type *const ms_backend_types[] = {
 	&ms_file_type,
 	&ms_pattern_type,
 	&ms_remote_type,
+	&ms_nbd_type,
 	/* stages */
 	&ms_cache_type,
 	&ms_chunker_type,

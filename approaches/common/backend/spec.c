@@ -15,7 +15,7 @@ enum {
 
 static int open_depth(const char *spec, int depth, struct ms_backend **ret);
 
-/* A URI is short for the remote backend with that URI. */
+/* A URI is short for the backend that it names, with that URI. */
 static bool is_uri(const char *spec)
 {
 	return strstr(spec, "://") != NULL &&
@@ -218,11 +218,22 @@ static int open_named(const char *spec, int depth, struct ms_backend **ret)
 	return build_and_open(&build, spec[n] ? spec + n + 1 : "", ret);
 }
 
+/* What a URI is short for: "nbd", "nbds", with "+unix" or "+vsock", or ours. */
+static const char *backend_of_uri(const char *uri)
+{
+	size_t n = strcspn(uri, "+:");
+
+	if ((n == 3 || n == 4) && strncmp(uri, "nbds", n) == 0)
+		return "nbd";
+	return "remote";
+}
+
 static int open_uri(const char *uri, int depth, struct ms_backend **ret)
 {
-	char spec[512];
+	char spec[1024];
 	/* In parentheses: a comma in a URI does not begin another option. */
-	int n = snprintf(spec, sizeof(spec), "remote:uri=(%s)", uri);
+	int n = snprintf(spec, sizeof(spec), "%s:uri=(%s)", backend_of_uri(uri),
+			 uri);
 
 	if (n < 0 || (size_t)n >= sizeof(spec))
 		return ms_err(-EINVAL, "the URI is too long");
