@@ -151,7 +151,6 @@ static int agree(struct cache *c)
 {
 	struct cache_keep *k = c->keep;
 	const struct cache_state *s = k->state;
-	uint64_t dropped = s->bad;
 
 	if (!s->why)
 		return 0;
@@ -160,11 +159,6 @@ static int agree(struct cache *c)
 				    "cache: %s cannot be taken over: %s; "
 				    "discard=yes goes on without",
 				    s->path, s->why);
-	if (s->fresh)
-		dropped += s->clean + s->dirty;
-	else if (!s->believed)
-		dropped += s->dirty;
-	k->dropped = dropped;
 	(void)snprintf(k->note, sizeof(k->note),
 		       "%.100s is not taken over completely: %s", s->path,
 		       s->why);
@@ -182,7 +176,7 @@ int keep_resume(struct cache *c)
 	if (!same_store(c, bounce))
 		cache_state_forget(s, "the local store does not hold what it "
 				      "says");
-	uint64_t before = s->fresh ? 0 : s->clean;
+	uint64_t before = s->bad + s->clean + s->dirty;
 	int rc = agree(c);
 	if (rc == 0)
 		rc = fetch_tail(c, bounce);
@@ -190,8 +184,7 @@ int keep_resume(struct cache *c)
 		rc = keep_begin(c);
 	for (uint64_t i = 0; rc == 0 && i < c->chunks; i++)
 		take_over_one(c, i);
-	if (rc == 0 && before > k->resumed_clean)
-		k->dropped += before - k->resumed_clean;
+	k->dropped = before - k->resumed_clean - k->resumed_dirty;
 	if (rc == 0 && c->limit_chunks)
 		rc = fit_limit(c, bounce);
 	free(bounce);
