@@ -318,8 +318,6 @@ static void check_after_power_loss(void)
 		ms_close(b);
 }
 
-/* --- rounds ------------------------------------------------------------- */
-
 static void begin(void)
 {
 	start_anew();
@@ -330,6 +328,79 @@ static void begin(void)
 	memset(ledger, 0, sizeof(*ledger));
 	memcpy(ledger->model, outside->remote, SIZE);
 }
+
+/* At rest after a SYNC: nothing is lost, so nothing has to be discarded. */
+static void write_and_sync(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+
+	for (uint64_t u = 0; u < UNITS; u += 7)
+		write_units(b, u, 1);
+	CHECK_EQ(ms_sync(b), 0);
+}
+
+static void nothing_to_discard(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+
+	CHECK_STR(ms_cache_note(b), "");
+	CHECK_EQ(stat_of(b, "resumed_dirty_chunks"), 0);
+	CHECK_EQ(ms_read_at(b, got, SIZE, 0), 0);
+	CHECK(memcmp(got, ledger->model, SIZE) == 0);
+	CHECK(stat_of(b, "verified_chunks") > 0);
+	CHECK_EQ(stat_of(b, "torn_chunks"), 0);
+}
+
+/* What a crash leaves after changes that no SYNC covered is refused. */
+static void changed_again(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+
+	write_units(b, 3, 1);
+}
+
+static void refused(void)
+{
+	struct ms_backend *b = NULL;
+
+	CHECK_EQ(kept_open((struct ms_cache_options){0}, &b), -EUCLEAN);
+	CHECK_HAS(memsync_error(), "not synced");
+	/* The operator knows better: it was an orderly restart. */
+	b = kept((struct ms_cache_options){.trust = true});
+	CHECK_EQ(ms_cache_dirty_chunks(b), 1);
+	CHECK_EQ(ms_sync(b), 0);
+	CHECK(memcmp(outside->remote, ledger->model, SIZE) == 0);
+}
+
+/* The host restarts; of the state file `all`, or what was flushed, is left. */
+static void restart(bool all)
+{
+	uint64_t length = 0;
+	char *bytes = slurp(state_path, &length);
+
+	if (!all)
+		memcpy(bytes, ledger->disk, length);
+	other_boot(bytes);
+	other_boot(bytes + CACHE_STATE_HEADER);
+	spill(state_path, bytes, length);
+	free(bytes);
+}
+
+static void test_at_rest(void)
+{
+	begin();
+	in_child(write_and_sync);
+	restart(false);
+	in_child(nothing_to_discard);
+	/* Once more, now that it has been opened by a careful one. */
+	restart(false);
+	in_child(nothing_to_discard);
+	in_child(changed_again);
+	restart(true);
+	in_child(refused);
+}
+
+/* --- rounds ------------------------------------------------------------- */
 
 static void choose(uint64_t seed)
 {
@@ -345,6 +416,7 @@ int main(void)
 	int rounds = getenv("MS_SOAK") ? ROUNDS_SOAK : ROUNDS;
 	uint64_t before = 0;
 
+	(void)setvbuf(stdout, NULL, _IONBF, 0); /* children end by exit too */
 	set_up();
 	ledger = mmap(NULL, sizeof(*ledger), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -376,6 +448,7 @@ int main(void)
 		     " syncs\n",
 		     rounds, ledger->writes, ledger->syncs);
 	CHECK(ledger->writes > (uint64_t)rounds && ledger->syncs > 0);
+	test_at_rest();
 	tear_down();
 	return 0;
 }

@@ -330,6 +330,84 @@ static void test_torn(void)
 	in_child(write_over_suspects);
 }
 
+/* --- a write that is on its way ----------------------------------------- */
+
+/* In front of a local store: writes that never end, once `stuck` is set. */
+struct sticky {
+	struct ms_backend base;
+	struct ms_backend *next;
+	bool stuck;
+};
+
+static void sticky_submit(struct ms_backend *b, struct ms_io *io)
+{
+	struct sticky *s = ms_container_of(b, struct sticky, base);
+
+	if (!s->stuck || io->op != MS_OP_WRITE)
+		ms_forward(s->next, io);
+}
+
+static const struct ms_backend_ops sticky_ops = {
+	.name = "sticky",
+	.submit = sticky_submit,
+};
+
+static void no_done(struct ms_io *io)
+{
+	(void)io;
+}
+
+/* Half of the bytes of the second write arrive, after a SYNC of the first. */
+static void sync_during_write(void)
+{
+	static struct ms_io io = {.op = MS_OP_WRITE,
+				  .length = CHUNK,
+				  .buf = buf,
+				  .done = no_done};
+	struct sticky s = {0};
+	struct ms_backend *b = NULL;
+	char spec[200];
+	struct ms_cache_options o = {.chunk = CHUNK,
+				     .request = CHUNK,
+				     .state = state_path,
+				     .id = "region"};
+
+	(void)snprintf(spec, sizeof(spec), "file:path=%s,size=%llu", local_path,
+		       (unsigned long long)SIZE);
+	CHECK_EQ(ms_open(spec, &s.next), 0);
+	ms_backend_init(&s.base, &sticky_ops, SIZE, MS_CAN_WRITE);
+	CHECK_EQ(ms_cache_open(&s.base, far_new(), &o, &b), 0);
+	memset(buf, 1, CHUNK);
+	CHECK_EQ(ms_write_at(b, buf, CHUNK, 0), 0);
+	s.stuck = true;
+	memset(buf, 2, CHUNK);
+	ms_submit(b, &io);
+	CHECK_EQ(ms_sync(b), 0);
+	CHECK(outside->writes > 0);
+	CHECK_EQ(outside->remote[0], 1);
+	CHECK_EQ(ms_write_at(s.next, buf, CHUNK / 2, 0), 0);
+}
+
+static void still_dirty(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+
+	CHECK_EQ(ms_cache_state(b, 0), MS_CHUNK_DIRTY);
+	CHECK_EQ(ms_sync(b), 0);
+	read_all(b);
+	CHECK(memcmp(buf, outside->remote, SIZE) == 0);
+	CHECK_EQ(buf[0], 2);
+	CHECK_EQ(buf[CHUNK - 1], 1);
+	ms_close(b);
+}
+
+static void test_sync_during_write(void)
+{
+	start_anew();
+	in_child(sync_during_write);
+	in_child(still_dirty);
+}
+
 /* --- sizes -------------------------------------------------------------- */
 
 static void after_resize(void)
@@ -478,6 +556,7 @@ int main(void)
 		test_resized();
 		test_limit();
 	}
+	test_sync_during_write();
 	start_anew();
 	in_child(open_twice);
 	start_anew();
