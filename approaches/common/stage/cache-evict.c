@@ -14,6 +14,41 @@ enum {
 	BATCH_SHARE = 16 /* a sweep frees 1/16 of the limit at a time */
 };
 
+/* --- pins --------------------------------------------------------------------
+ */
+
+static void pin_each(struct cache *c, uint64_t offset, uint64_t length,
+		     uint32_t by)
+{
+	uint64_t last = (offset + length - 1) >> c->shift;
+
+	for (uint64_t i = offset >> c->shift; i <= last; i++)
+		c->pins[i] = ((c->pins[i] + by) & PIN_COUNT) | PIN_USED;
+}
+
+void pin_range(struct cache *c, uint64_t offset, uint64_t length)
+{
+	if (c->pins)
+		pin_each(c, offset, length, 1);
+}
+
+void unpin_range(struct cache *c, uint64_t offset, uint64_t length,
+		 struct ms_tasks *tasks)
+{
+	if (!c->pins)
+		return;
+	pin_each(c, offset, length, UINT32_MAX);
+	uint64_t last = (offset + length - 1) >> c->shift;
+	for (uint64_t i = offset >> c->shift; i <= last; i++)
+		if (c->state[i] & FLAG_STALE)
+			evict_stale(c, i, tasks);
+	if (c->starved)
+		evict_feed(c, tasks);
+}
+
+/* --- room
+ * ---------------------------------------------------------------------- */
+
 static bool evictable(const struct cache *c, uint64_t chunk)
 {
 	/* LOCAL and not one flag: durable, unless stale (which is handled). */
@@ -134,9 +169,11 @@ void evict_after_pass(struct cache *c, int result, const char *origin,
 {
 	c->room_error = result;
 	c->room_origin = origin;
-	for (uint64_t i = 0; c->options.watch && i < c->chunks; i++)
-		if (c->state[i] & FLAG_STALE)
-			evict_stale(c, i, tasks);
+	if (c->options.watch)
+		for (uint64_t i = active_next(c, 0); i < c->chunks;
+		     i = active_next(c, i + 1))
+			if (c->state[i] & FLAG_STALE)
+				evict_stale(c, i, tasks);
 	if (c->starved)
 		evict_feed(c, tasks);
 	c->room_error = 0;

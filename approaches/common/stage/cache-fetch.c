@@ -44,6 +44,9 @@ struct fetch *fetch_begin(struct cache *c, enum fetch_kind kind, uint64_t first,
 		chunk_set(c, i, MS_CHUNK_FETCHING);
 	if (kind != FETCH_DISCARD)
 		c->local_chunks += count;
+	/* Not even a part of the new bytes may pass for the old ones. */
+	if (kind == FETCH_WRITE)
+		keep_mark(c, first, count, KEPT_ABSENT);
 	struct fetch **head = bucket(c, first);
 	f->next = *head;
 	*head = f;
@@ -121,7 +124,10 @@ void fetch_end(struct fetch *fetch, unsigned state, int result,
 	if (state == MS_CHUNK_DIRTY) {
 		c->dirty_chunks += fetch->count;
 		c->waiting_chunks += fetch->count;
+		keep_mark(c, fetch->first, fetch->count, KEPT_DIRTY);
 	}
+	if (state == MS_CHUNK_LOCAL)
+		keep_mark(c, fetch->first, fetch->count, KEPT_CLEAN);
 	fetch_remove(fetch);
 	fetch->present = state == MS_CHUNK_LOCAL || state == MS_CHUNK_DIRTY;
 	if (fetch->present)
@@ -197,6 +203,8 @@ static void fetch_arrived(struct ms_io *io)
 	struct cache *c = f->cache;
 	struct ms_tasks tasks = {0};
 
+	if (io->result == 0)
+		keep_hash(c, io->buf, f->first, f->count);
 	if (io->result == 0 && !f->bounce) {
 		fetch_stored(io);
 		return;
@@ -232,6 +240,49 @@ static void fetch_cancel(struct fetch *f)
 	f->held--;
 }
 
+/* --- from the last time
+ * ------------------------------------------------------- */
+
+/* The chunk was here when the cache was opened: is it what its hash says? */
+static void fetch_confirm(struct fetch *f, const char *bytes)
+{
+	struct cache *c = f->cache;
+	struct ms_tasks tasks = {0};
+
+	f->suspect = false;
+	if (!keep_confirm(c, f->first, bytes)) {
+		ms_tasks_add(&tasks, &f->task, fetch_submit);
+		ms_tasks_run(&tasks);
+		return;
+	}
+	pthread_mutex_lock(&c->lock);
+	fetch_end(f, MS_CHUNK_LOCAL, 0, NULL, &tasks);
+	cache_unlock(c, &tasks);
+}
+
+static void fetch_was_here(struct ms_io *io)
+{
+	fetch_confirm(io->user, io->result ? NULL : io->buf);
+}
+
+static void fetch_look(struct fetch *f)
+{
+	struct cache *c = f->cache;
+	uint64_t offset = chunk_offset(c, f->first);
+
+	if (c->map) {
+		fetch_confirm(f, c->map + offset);
+		return;
+	}
+	f->io = (struct ms_io){.op = MS_OP_READ,
+			       .offset = offset,
+			       .length = run_bytes(c, f->first, 1),
+			       .buf = f->bounce,
+			       .done = fetch_was_here,
+			       .user = f};
+	ms_submit(c->local, &f->io);
+}
+
 static void fetch_submit(struct ms_task *task)
 {
 	struct fetch *f = ms_container_of(task, struct fetch, task);
@@ -242,6 +293,10 @@ static void fetch_submit(struct ms_task *task)
 
 	if (!c->map && !f->bounce)
 		f->bounce = malloc(length);
+	if (f->suspect && (c->map || f->bounce)) {
+		fetch_look(f);
+		return;
+	}
 	pthread_mutex_lock(&c->lock);
 	int rc = !c->map && !f->bounce ? -ENOMEM : 0;
 	rc = c->closing ? -ECANCELED : rc;
@@ -274,6 +329,7 @@ void fetch_start_remote(struct fetch *fetch, bool urgent,
 			struct ms_tasks *tasks)
 {
 	fetch->urgent = urgent;
+	fetch->suspect = keep_suspects(fetch->cache, fetch->first);
 	fetch->cache->fetches++;
 	ms_tasks_add(tasks, &fetch->task, fetch_submit);
 }
@@ -323,6 +379,7 @@ static void fetch_discard(struct ms_task *task)
 		cache_unlock(c, &tasks);
 		return;
 	}
+	keep_mark(c, f->first, f->count, KEPT_ABSENT);
 	pthread_mutex_unlock(&c->lock);
 	f->io = (struct ms_io){.op = MS_OP_TRIM,
 			       .offset = offset,

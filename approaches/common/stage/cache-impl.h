@@ -2,7 +2,8 @@
 /*
  * Inside the cache: what its files share. cache.c is the stage itself,
  * cache-job.c serves requests that cannot be answered at once, cache-fetch.c
- * makes chunks local, cache-push.c writes back, cache-evict.c gives up.
+ * makes chunks local, cache-push.c writes back, cache-evict.c gives up. What
+ * outlasts the process is in cache-keep.h.
  *
  * One lock guards the states and all lists. Nothing is submitted, completed or
  * called back with the lock held: such steps become tasks, collected in a
@@ -12,6 +13,7 @@
 #define MS_COMMON_STAGE_CACHE_IMPL_H
 
 #include "approaches/common/backend/base.h"
+#include "approaches/common/stage/cache-keep.h"
 #include "approaches/common/stage/cache.h"
 #include "approaches/common/util/task.h"
 #include "approaches/common/util/timer.h"
@@ -68,6 +70,7 @@ struct fetch {
 	bool stale;    /* the remote changed the range meanwhile: fetch again */
 	bool revived;  /* DISCARD: written meanwhile, so it is kept */
 	bool present;  /* ended well; pinned until the front-end was told */
+	bool suspect;  /* one chunk that may be here already */
 	unsigned held; /* by whoever uses it without the lock */
 	void *bounce;  /* when the local store cannot MAP */
 	unsigned failures;
@@ -147,12 +150,14 @@ struct cache {
 	pthread_mutex_t lock; /* everything below */
 	pthread_cond_t quiet; /* busy became 0 */
 	bool closing;
-	unsigned busy;	/* fetches, pushes, remote syncs, timers in flight */
+	unsigned busy;	/* fetches, pushes, syncs, timers in flight */
 	uint8_t *state; /* a byte a chunk; read without the lock if !pins */
 	uint32_t *pins; /* a word a chunk; NULL if chunks never go away */
 	uint64_t local_chunks;
 	uint64_t dirty_chunks;	 /* DIRTY and PUSHING */
 	uint64_t waiting_chunks; /* DIRTY only */
+	uint64_t *active;	 /* a bit for 64 chunks: see cache-active.c */
+	struct cache_keep *keep; /* NULL: nothing outlasts the process */
 	struct fetch *buckets[FETCH_BUCKETS];
 	struct job *jobs;
 
@@ -164,7 +169,7 @@ struct cache {
 	int room_error; /* of the pass that should have made room, or 0 */
 	const char *room_origin;
 
-	/* cache-push.c */
+	/* cache-push.c and cache-pass.c */
 	struct push *pushing;
 	uint64_t cursor;
 	uint64_t push_bytes;  /* in flight */
@@ -178,7 +183,9 @@ struct cache {
 	uint64_t pass;	  /* its number */
 	uint64_t wanted;  /* chunks with FLAG_WANTED */
 	uint64_t unsynced;
-	bool pass_syncing; /* sync_io is with the remote */
+	bool pass_syncing;   /* sync_io is with the remote, or as follows */
+	bool pass_flushing;  /* it has ended well; so many marks must be */
+	uint64_t pass_marks; /* on the disk */
 	struct job *pass_jobs;
 	struct job *next_jobs;
 	struct ms_task sync_task;
@@ -199,8 +206,16 @@ static inline uint8_t chunk_state(const struct cache *c, uint64_t chunk)
 	return __atomic_load_n(&c->state[chunk], __ATOMIC_ACQUIRE);
 }
 
+/* True if a state concerns those who look for work: see cache-active.c. */
+static inline bool chunk_active(unsigned state)
+{
+	return state > MS_CHUNK_LOCAL && state != MS_CHUNK_FAILED;
+}
+
 static inline void chunk_set(struct cache *c, uint64_t chunk, unsigned state)
 {
+	if (chunk_active(state))
+		c->active[chunk >> 12] |= UINT64_C(1) << (chunk >> 6 & 63);
 	__atomic_store_n(&c->state[chunk], (uint8_t)state, __ATOMIC_RELEASE);
 }
 
@@ -212,6 +227,11 @@ static inline bool chunk_present(uint8_t state)
 	return (s == MS_CHUNK_LOCAL || s == MS_CHUNK_DIRTY ||
 		s == MS_CHUNK_PUSHING) &&
 	       !(state & FLAG_STALE);
+}
+
+static inline unsigned kind_of(uint8_t state)
+{
+	return state & STATE_MASK;
 }
 
 static inline uint64_t chunk_offset(const struct cache *c, uint64_t chunk)
@@ -282,19 +302,34 @@ void job_woken(struct job *job, int result, const char *origin,
 void job_finish(struct job *job, int result, const char *origin,
 		struct ms_tasks *tasks);
 void job_unref(struct job *job);
-void pin_range(struct cache *c, uint64_t offset, uint64_t length);
-void unpin_range(struct cache *c, uint64_t offset, uint64_t length,
-		 struct ms_tasks *tasks);
 
 /* cache-push.c */
 void mark_dirty(struct cache *c, uint64_t first, uint64_t count);
 void push_pump(struct cache *c, struct ms_tasks *tasks);
+void push_quiesce(struct cache *c);
+
+/* cache-pass.c */
+void pass_check(struct cache *c, struct ms_tasks *tasks);
+void pass_end(struct cache *c, int result, const char *origin,
+	      struct ms_tasks *tasks);
 void sync_join(struct cache *c, struct job *job, struct ms_tasks *tasks);
 void pass_request(struct cache *c, struct ms_tasks *tasks);
-void push_quiesce(struct cache *c);
 void pass_drop(struct cache *c);
+/* So many marks of the state file are on the disk, or failed to get there. */
+void push_flushed(struct cache *c, uint64_t marks, int error,
+		  struct ms_tasks *tasks);
+
+/* cache-active.c */
+/*
+ * The first chunk at or after `from` that may be dirty, be pushed, or have a
+ * flag; c->chunks if there is none.
+ */
+uint64_t active_next(struct cache *c, uint64_t from);
 
 /* cache-evict.c */
+void pin_range(struct cache *c, uint64_t offset, uint64_t length);
+void unpin_range(struct cache *c, uint64_t offset, uint64_t length,
+		 struct ms_tasks *tasks);
 /* True if there is room; else it is being made, or *ret_error says why not. */
 bool evict_room(struct cache *c, uint64_t need, int *ret_error,
 		struct ms_tasks *tasks);

@@ -20,38 +20,6 @@ enum verdict {
 	FULL, /* background work does not drive out what is in use */
 };
 
-/* --- pins --------------------------------------------------------------------
- */
-
-static void pin_each(struct cache *c, uint64_t offset, uint64_t length,
-		     uint32_t by)
-{
-	uint64_t last = (offset + length - 1) >> c->shift;
-
-	for (uint64_t i = offset >> c->shift; i <= last; i++)
-		c->pins[i] = ((c->pins[i] + by) & PIN_COUNT) | PIN_USED;
-}
-
-void pin_range(struct cache *c, uint64_t offset, uint64_t length)
-{
-	if (c->pins)
-		pin_each(c, offset, length, 1);
-}
-
-void unpin_range(struct cache *c, uint64_t offset, uint64_t length,
-		 struct ms_tasks *tasks)
-{
-	if (!c->pins)
-		return;
-	pin_each(c, offset, length, UINT32_MAX);
-	uint64_t last = (offset + length - 1) >> c->shift;
-	for (uint64_t i = offset >> c->shift; i <= last; i++)
-		if (c->state[i] & FLAG_STALE)
-			evict_stale(c, i, tasks);
-	if (c->starved)
-		evict_feed(c, tasks);
-}
-
 /* --- life
  * --------------------------------------------------------------------- */
 
@@ -210,8 +178,11 @@ static void job_moved(struct job *job, int result, const char *origin)
 			  result, origin, &tasks);
 		job->own = NULL;
 	} else {
-		if (job_writes(job) && result == 0)
+		/* Also if it failed: some of the bytes may be new ones. */
+		if (job_writes(job)) {
 			mark_dirty(c, first, last - first + 1);
+			keep_write_end(c, first, last - first + 1);
+		}
 		unpin_range(c, offset, job->piece, &tasks);
 	}
 	if (result < 0) {
@@ -261,9 +232,15 @@ static void job_start_move(struct job *job, struct ms_tasks *tasks)
 {
 	struct cache *c = job->cache;
 
+	uint64_t offset = piece_offset(job);
+	uint64_t first = offset >> c->shift;
+	uint64_t last = (offset + job->piece - 1) >> c->shift;
+
 	job->phase = JOB_MOVING;
 	if (!job->own)
-		pin_range(c, piece_offset(job), job->piece);
+		pin_range(c, offset, job->piece);
+	if (!job->own && job_writes(job))
+		keep_write_begin(c, first, last - first + 1);
 	ms_tasks_add(tasks, &job->task, job_move);
 }
 
@@ -325,6 +302,9 @@ static enum verdict fetch_run(struct job *job, uint64_t chunk, uint64_t end,
 	while (next < stop) {
 		unsigned s = chunk_state(c, next) & STATE_MASK;
 		if (s != MS_CHUNK_ABSENT && s != MS_CHUNK_FAILED)
+			break;
+		/* What may be here already is looked at one by one. */
+		if (keep_suspects(c, chunk) || keep_suspects(c, next))
 			break;
 		next++;
 	}

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writing back. Dirty chunks go to the remote in the order of their offsets,
- * neighbours merged. A *flush pass* serves all SYNC requests that wait when it
- * begins: it marks what is dirty, waits until each marked chunk was pushed,
- * and then has the remote sync. What a remote did not confirm as durable is
- * made dirty again.
+ * neighbours merged; the passes that SYNC requests wait for are in
+ * cache-pass.c.
  */
 #include "approaches/common/stage/cache-impl.h"
 #include "approaches/common/util/clock.h"
@@ -16,18 +14,8 @@
 /* Bytes in flight to the remote, which paces itself below that. */
 #define PUSH_FLIGHT_BYTES (UINT64_C(16) << 20)
 
-static void pass_begin(struct cache *c, struct ms_tasks *tasks);
-static void pass_check(struct cache *c, struct ms_tasks *tasks);
-static void pass_end(struct cache *c, int result, const char *origin,
-		     struct ms_tasks *tasks);
-
 /* --- states
  * ------------------------------------------------------------------- */
-
-static unsigned kind_of(uint8_t state)
-{
-	return state & STATE_MASK;
-}
 
 void mark_dirty(struct cache *c, uint64_t first, uint64_t count)
 {
@@ -42,6 +30,7 @@ void mark_dirty(struct cache *c, uint64_t first, uint64_t count)
 					  MS_CHUNK_DIRTY);
 			c->dirty_chunks++;
 			c->waiting_chunks++;
+			keep_mark(c, i, 1, KEPT_DIRTY);
 		} else if (kind_of(s) == MS_CHUNK_FETCHING) {
 			/* A front-end found it changed while giving it up. */
 			struct fetch *f = fetch_find(c, i);
@@ -160,6 +149,9 @@ static void push_done(struct ms_io *io)
 	int result = io->result;
 	const char *origin = io->origin;
 
+	/* If the chunks are written to meanwhile, this hash will not count. */
+	if (result == 0)
+		keep_hash(c, io->buf, p->first, p->count);
 	pthread_mutex_lock(&c->lock);
 	c->push_bytes -= run_bytes(c, p->first, p->count);
 	for (uint64_t i = p->first; i < p->first + p->count; i++) {
@@ -267,24 +259,32 @@ static bool eligible(const struct cache *c, uint64_t chunk)
 	uint8_t s = c->state[chunk];
 
 	return kind_of(s) == MS_CHUNK_DIRTY &&
-	       ((s & FLAG_WANTED) || c->push_budget > 0);
+	       ((s & FLAG_WANTED) || c->push_budget > 0) &&
+	       keep_may_push(c, chunk);
+}
+
+/* The first one from `from` to before `end`, or `end`. */
+static uint64_t next_eligible(struct cache *c, uint64_t from, uint64_t end)
+{
+	while (from < end && !eligible(c, from))
+		from = active_next(c, from + 1);
+	return from < end ? from : end;
 }
 
 /* From the cursor once around; false if nothing is to be pushed. */
 static bool next_run(struct cache *c, uint64_t *ret_first, uint64_t *ret_count)
 {
-	uint64_t first = c->cursor;
-	uint64_t seen = 0;
+	uint64_t first = c->cursor < c->chunks ? c->cursor : 0;
+	uint64_t start = first;
 
 	if (c->waiting_chunks == 0 || (c->wanted == 0 && c->push_budget == 0))
 		return false;
-	for (; seen < c->chunks; seen++, first++) {
-		if (first >= c->chunks)
-			first = 0;
-		if (eligible(c, first))
-			break;
-	}
-	if (seen == c->chunks)
+	/* Their dirty marks come to the disk first. */
+	keep_flush_fresh(c);
+	first = next_eligible(c, first, c->chunks);
+	if (first == c->chunks)
+		first = next_eligible(c, 0, start);
+	if (!eligible(c, first))
 		return false;
 	uint64_t end = cell_end(c, first);
 	uint64_t next = first + 1;
@@ -355,7 +355,7 @@ void push_quiesce(struct cache *c)
 		push_release(p);
 		p = c->pushing;
 	}
-	bool syncing = c->pass_syncing;
+	bool syncing = c->pass_syncing && !c->pass_flushing;
 	c->busy++; /* it stays while the lock is not held */
 	pthread_mutex_unlock(&c->lock);
 	if (syncing)
@@ -369,180 +369,8 @@ void push_quiesce(struct cache *c)
 	cache_rest(c);
 }
 
-/* --- flush passes
- * ------------------------------------------------------------------- */
-
-static void mark_wanted(struct cache *c)
-{
-	assert(c->wanted == 0);
-	for (uint64_t i = 0; c->dirty_chunks && i < c->chunks; i++) {
-		unsigned k = kind_of(c->state[i]);
-		if (k != MS_CHUNK_DIRTY && k != MS_CHUNK_PUSHING)
-			continue;
-		chunk_set(c, i, c->state[i] | FLAG_WANTED);
-		c->wanted++;
-	}
-}
-
-/* Turn one flag into another over all chunks; `to` 0 drops it. */
-static void turn_flag(struct cache *c, unsigned from, unsigned to)
-{
-	for (uint64_t i = 0; i < c->chunks; i++)
-		if (c->state[i] & from)
-			chunk_set(c, i, (c->state[i] & ~from) | to);
-}
-
-/*
- * The remote could not make what it got durable, and may have dropped it: push
- * it again. That holds as well for what arrived after the sync was asked for,
- * and for what is on its way: the remote may have had it before it failed.
- */
-static void redirty_unsynced(struct cache *c)
-{
-	for (uint64_t i = 0; i < c->chunks; i++) {
-		uint8_t s = c->state[i];
-		if (!(s & (FLAG_SYNCING | FLAG_UNSYNCED)) &&
-		    kind_of(s) != MS_CHUNK_PUSHING)
-			continue;
-		chunk_set(c, i, s & ~(unsigned)(FLAG_SYNCING | FLAG_UNSYNCED));
-		mark_dirty(c, i, 1);
-	}
-	c->unsynced = 0;
-}
-
-static void remote_synced(struct ms_io *io)
-{
-	struct cache *c = io->user;
-	struct ms_tasks tasks = {0};
-
-	pthread_mutex_lock(&c->lock);
-	c->progress++;
-	if (io->result == 0)
-		turn_flag(c, FLAG_SYNCING, 0);
-	else
-		redirty_unsynced(c);
-	pass_end(c, io->result, io->origin, &tasks);
-	cache_rest(c);
-	cache_unlock(c, &tasks);
-}
-
-static void remote_sync(struct ms_task *task)
-{
-	struct cache *c = ms_container_of(task, struct cache, sync_task);
-
-	pthread_mutex_lock(&c->lock);
-	c->busy++;
-	pthread_mutex_unlock(&c->lock);
-	ms_submit(c->remote, &c->sync_io);
-	pthread_mutex_lock(&c->lock);
-	/* Close may have cancelled it before the remote knew of it. */
-	bool cancel = c->closing && c->pass_syncing;
-	pthread_mutex_unlock(&c->lock);
-	if (cancel)
-		ms_cancel(c->remote, &c->sync_io);
-	pthread_mutex_lock(&c->lock);
-	cache_rest(c);
-	pthread_mutex_unlock(&c->lock);
-}
-
-/* The longest deadline among the jobs; 0 if one has none. */
-static uint64_t pass_deadline(const struct cache *c)
-{
-	uint64_t latest = 0;
-
-	for (const struct job *j = c->pass_jobs; j; j = j->queue_next) {
-		if (j->phase == JOB_ENDED)
-			continue;
-		if (!j->io->deadline_ns)
-			return 0;
-		uint64_t until = ms_now_ns() + j->span_ns;
-		latest = until > latest ? until : latest;
-	}
-	return latest;
-}
-
-/* If every wanted chunk was pushed, go on to the remote's sync. */
-static void pass_check(struct cache *c, struct ms_tasks *tasks)
-{
-	if (!c->pass_active || c->wanted || c->pass_syncing || c->closing)
-		return;
-	c->pass_syncing = true;
-	turn_flag(c, FLAG_UNSYNCED, FLAG_SYNCING);
-	c->unsynced = 0;
-	c->sync_io = (struct ms_io){.op = MS_OP_SYNC,
-				    .priority = MS_URGENT,
-				    .deadline_ns = pass_deadline(c),
-				    .done = remote_synced,
-				    .user = c};
-	c->busy++;
-	ms_tasks_add(tasks, &c->sync_task, remote_sync);
-}
-
-static void pass_end(struct cache *c, int result, const char *origin,
-		     struct ms_tasks *tasks)
-{
-	struct job *job = c->pass_jobs;
-
-	if (c->wanted) {
-		turn_flag(c, FLAG_WANTED, 0);
-		c->wanted = 0;
-	}
-	c->pass_jobs = NULL;
-	c->pass_active = false;
-	c->pass_syncing = false;
-	while (job) {
-		struct job *next = job->queue_next;
-		job_finish(job, result, origin, tasks);
-		job_unref(job);
-		job = next;
-	}
-	/* This may begin the next pass already. */
-	evict_after_pass(c, result, origin, tasks);
-	if (!c->pass_active && (c->next_jobs || c->pass_wanted))
-		pass_begin(c, tasks);
-}
-
-static void pass_begin(struct cache *c, struct ms_tasks *tasks)
-{
-	c->pass_active = true;
-	c->pass_wanted = false;
-	c->pass++;
-	c->pass_jobs = c->next_jobs;
-	c->next_jobs = NULL;
-	mark_wanted(c);
-	push_pump(c, tasks);
-	pass_check(c, tasks);
-}
-
-/* Close: jobs that ended while they were on the lists. */
-void pass_drop(struct cache *c)
-{
-	struct job **lists[] = {&c->pass_jobs, &c->next_jobs};
-
-	for (int i = 0; i < 2; i++) {
-		while (*lists[i]) {
-			struct job *job = *lists[i];
-			*lists[i] = job->queue_next;
-			job_unref(job);
-		}
-	}
-}
-
-void sync_join(struct cache *c, struct job *job, struct ms_tasks *tasks)
-{
-	job->refs++;
-	job->queue_next = c->next_jobs;
-	c->next_jobs = job;
-	if (!c->pass_active)
-		pass_begin(c, tasks);
-}
-
-void pass_request(struct cache *c, struct ms_tasks *tasks)
-{
-	c->pass_wanted = true;
-	if (!c->pass_active)
-		pass_begin(c, tasks);
-}
+/* --- for workers and front-ends
+ * --------------------------------------------------------------- */
 
 void ms_cache_push(struct ms_backend *b)
 {

@@ -58,12 +58,18 @@ static void hit_write(struct cache *c, const struct ms_io *io)
 	uint64_t first = io->offset >> c->shift;
 	uint64_t last = (io->offset + io->length - 1) >> c->shift;
 
+	if (c->keep) {
+		pthread_mutex_lock(&c->lock);
+		keep_write_begin(c, first, last - first + 1);
+		pthread_mutex_unlock(&c->lock);
+	}
 	if (io->op == MS_OP_WRITE)
 		memcpy(c->map + io->offset, io->buf, io->length);
 	else
 		memset(c->map + io->offset, 0, io->length);
 	pthread_mutex_lock(&c->lock);
 	mark_dirty(c, first, last - first + 1);
+	keep_write_end(c, first, last - first + 1);
 	unpin_range(c, io->offset, io->length, &tasks);
 	cache_unlock(c, &tasks);
 }
@@ -186,6 +192,8 @@ static void cache_stats(struct ms_backend *b, FILE *out)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		(void)fprintf(out, "%s %" PRIu64 "\n", rows[i].name,
 			      rows[i].value);
+	if (c->keep)
+		keep_stats(c, out);
 }
 
 /* What is with a backend is cancelled and waited for; nothing is retried. */
@@ -210,6 +218,7 @@ static void cache_free(struct cache *c)
 	pthread_mutex_destroy(&c->lock);
 	pthread_cond_destroy(&c->quiet);
 	free(c->state);
+	free(c->active);
 	free(c->pins);
 	free(c);
 }
@@ -224,6 +233,7 @@ static void cache_close(struct ms_backend *b)
 	if (c->options.watch && ms_watch(remote, NULL, NULL))
 		ms_err_clear();
 	quiesce(c);
+	keep_close(c, true);
 	cache_free(c);
 	ms_close(remote);
 	ms_close(local);
@@ -259,6 +269,10 @@ static int check_options(const struct ms_cache_options *o)
 	if (o->limit && o->limit < LIMIT_CHUNKS_MIN * o->chunk)
 		return ms_err(-EINVAL, "cache: limit is below %d chunks",
 			      LIMIT_CHUNKS_MIN);
+	if (o->state && o->watch)
+		return ms_err(-EINVAL, "cache: state and watch exclude each "
+				       "other: what changed while nobody "
+				       "watched would not be seen");
 	return 0;
 }
 
@@ -303,8 +317,10 @@ static int allocate(struct cache *c)
 {
 	const struct ms_cache_options *o = &c->options;
 
-	c->state = calloc(c->chunks + 1, sizeof(*c->state));
-	if (!c->state)
+	/* Whole groups of 64, and bits for them: see cache-active.c. */
+	c->state = calloc((c->chunks | 63) + 1, sizeof(*c->state));
+	c->active = calloc((c->chunks >> 12) + 1, sizeof(*c->active));
+	if (!c->state || !c->active)
 		return -ENOMEM;
 	if (o->limit || o->watch) {
 		c->pins = calloc(c->chunks + 1, sizeof(*c->pins));
@@ -318,8 +334,12 @@ static int start(struct cache *c)
 {
 	struct ms_mapping mapping;
 	uint64_t size = c->base.size;
+	int rc = 0;
 
-	int rc = fit_local(c->local, size);
+	if (c->options.state)
+		rc = keep_open(c, ms_size(c->local));
+	if (rc == 0)
+		rc = fit_local(c->local, size);
 	if (rc)
 		return rc;
 	if (allocate(c))
@@ -330,6 +350,11 @@ static int start(struct cache *c)
 		if (rc)
 			return rc;
 		c->map = mapping.addr;
+	}
+	if (c->keep) {
+		rc = keep_resume(c);
+		if (rc)
+			return rc;
 	}
 	return c->options.watch ? ms_watch(c->remote, evict_changed, c) : 0;
 }
@@ -364,6 +389,7 @@ int ms_cache_open(struct ms_backend *local, struct ms_backend *remote,
 		c->options.request = options->chunk;
 	rc = start(c);
 	if (rc) {
+		keep_close(c, false);
 		cache_free(c);
 		return rc;
 	}
@@ -379,87 +405,14 @@ bool ms_cache_is(const struct ms_backend *b)
 	return b->ops == &cache_ops;
 }
 
-uint64_t ms_cache_chunk_bytes(const struct ms_backend *b)
-{
-	return cache_of(b)->options.chunk;
-}
-
-uint64_t ms_cache_chunks(const struct ms_backend *b)
-{
-	return cache_of(b)->chunks;
-}
-
-enum ms_chunk_state ms_cache_state(const struct ms_backend *b, uint64_t chunk)
-{
-	const struct cache *c = cache_of(b);
-
-	return (enum ms_chunk_state)(chunk_state(c, chunk) & STATE_MASK);
-}
-
-struct ms_backend *ms_cache_remote(const struct ms_backend *b)
-{
-	return cache_of(b)->remote;
-}
-
-bool ms_cache_gives_up(const struct ms_backend *b)
-{
-	return cache_of(b)->pins != NULL;
-}
-
-void ms_cache_on_local(struct ms_backend *b, ms_cache_range_fn *fn, void *user)
-{
-	cache_of(b)->on_local = (struct cache_hook){.fn = fn, .user = user};
-}
-
-void ms_cache_on_evict(struct ms_backend *b, ms_cache_range_fn *fn, void *user)
-{
-	cache_of(b)->on_evict = (struct cache_hook){.fn = fn, .user = user};
-}
-
-void ms_cache_on_miss(struct ms_backend *b, ms_cache_range_fn *fn, void *user)
-{
-	cache_of(b)->on_miss = (struct cache_hook){.fn = fn, .user = user};
-}
-
-uint64_t ms_cache_next_absent(const struct ms_backend *b, uint64_t from,
-			      bool failed)
-{
-	const struct cache *c = cache_of(b);
-
-	for (uint64_t i = from; i < c->chunks; i++) {
-		unsigned s = chunk_state(c, i) & STATE_MASK;
-		if (s == MS_CHUNK_ABSENT || (failed && s == MS_CHUNK_FAILED))
-			return i;
-	}
-	return UINT64_MAX;
-}
-
-uint64_t ms_cache_local_chunks(const struct ms_backend *b)
-{
-	struct cache *c = cache_of(b);
-
-	pthread_mutex_lock(&c->lock);
-	uint64_t count = c->local_chunks;
-	pthread_mutex_unlock(&c->lock);
-	return count;
-}
-
-uint64_t ms_cache_dirty_chunks(const struct ms_backend *b)
-{
-	struct cache *c = cache_of(b);
-
-	pthread_mutex_lock(&c->lock);
-	uint64_t count = c->dirty_chunks;
-	pthread_mutex_unlock(&c->lock);
-	return count;
-}
-
 /* --- in the registry
  * ------------------------------------------------------------------ */
 
 struct cache_config {
 	struct ms_backend *local;
 	struct ms_backend *remote;
+	char *state;
+	char *id;
 	struct ms_cache_options o;
 };
 
@@ -480,14 +433,32 @@ static const struct ms_opt cache_type_options[] = {
 			"wait before the first retry; doubles"),
 	MS_OPT_FLAG(struct cache_config, o.watch, "watch", 0,
 		    "drop clean chunks that others change"),
+	MS_OPT_STRING(struct cache_config, state, "state", 0, NULL, "PATH",
+		      "file that keeps the chunk states for the next time"),
+	MS_OPT_STRING(struct cache_config, id, "id", 0, NULL, "TEXT",
+		      "name of the region in the state file; the remote's spec "
+		      "if not given"),
+	MS_OPT_FLAG(struct cache_config, o.verify, "verify", 0,
+		    "compare resumed chunks with their hashes"),
+	MS_OPT_FLAG(struct cache_config, o.discard, "discard", 0,
+		    "go on if that loses changes in the state file"),
+	MS_OPT_FLAG(struct cache_config, o.trust, "trust", 0,
+		    "believe the state file after an orderly restart"),
 	MS_OPT_END,
 };
 
 static int cache_type_open(const void *config, struct ms_backend **ret)
 {
 	const struct cache_config *c = config;
+	struct ms_cache_options o = c->o;
 
-	return ms_cache_open(c->local, c->remote, &c->o, ret);
+	o.state = c->state;
+	o.id = c->id ? c->id : c->remote->spec;
+	/* By what it is called, of course; a stage may hide one. */
+	if (o.state && strcmp(c->local->ops->name, "memory") == 0)
+		return ms_err(-EINVAL, "cache: state needs a local store that "
+				       "outlasts the process, such as a file");
+	return ms_cache_open(c->local, c->remote, &o, ret);
 }
 
 const struct ms_backend_type ms_cache_type = {

@@ -47,7 +47,36 @@ struct ms_cache_options {
 	uint64_t retries;  /* of a failed fetch or push */
 	uint64_t retry_ns; /* before the first retry; doubles each time */
 	bool watch;	   /* drop clean chunks that others changed */
+
+	/* Outlasting the process; see below. Strings are not kept. */
+	const char *state; /* path of the state file; NULL: none */
+	const char *id;	   /* of the region, at most 1024 bytes; NULL: "" */
+	bool verify;	   /* compare resumed chunks with their hashes first */
+	bool discard;	   /* go on if that loses changes */
+	bool trust;	   /* believe the states in spite of a restart */
 };
+
+/*
+ * With a state file the next cache over the same local store resumes: clean
+ * chunks are LOCAL, changed ones DIRTY, from the start (no front-end is called
+ * for them), and only what is absent is fetched. The promises:
+ *
+ *  - a process that is killed loses no write that had completed, and a write
+ *    that had not shows up in whole chunks as old, new, or both in parts;
+ *  - when the host goes down, everything up to the last completed SYNC is at
+ *    the remote. Clean chunks are compared with their hashes on first use;
+ *    those that had not reached the disk are fetched again;
+ *  - what cannot be believed (damage, another region's file, another local
+ *    store) is treated as absent, ms_cache_note says so; if changes would be
+ *    lost by that, or were lost when the host went down, opening fails with
+ *    -EUCLEAN unless `discard` is set, and the file stays as it is. -EBUSY:
+ *    another cache uses it.
+ *
+ * While no cache has the region open nobody else may change it at the remote
+ * (nor with `watch`, so the two exclude each other); if somebody did, use
+ * another id. A front-end that writes to mapped pages by itself must call
+ * ms_cache_mark_dirty before the first byte changes.
+ */
 
 /*
  * Join `local` and `remote`, which belong to the cache on success. The local
@@ -98,6 +127,9 @@ void ms_cache_mark_dirty(struct ms_backend *b, uint64_t offset,
 
 /* Begin to push what is dirty now; returns at once. Errors show in SYNC. */
 void ms_cache_push(struct ms_backend *b);
+
+/* What of the state file was not taken over, in a sentence; "" if all was. */
+const char *ms_cache_note(const struct ms_backend *b) __attribute__((nonnull));
 
 /* Numbers of chunks that are local (dirty ones included), and dirty. */
 uint64_t ms_cache_local_chunks(const struct ms_backend *b);
