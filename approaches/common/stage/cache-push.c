@@ -16,6 +16,11 @@
 /* Bytes in flight to the remote, which paces itself below that. */
 #define PUSH_FLIGHT_BYTES (UINT64_C(16) << 20)
 
+enum {
+	/* Restarts of the remote that one SYNC survives. */
+	PASS_REPEATS_MAX = 8,
+};
+
 static void pass_begin(struct cache *c, struct ms_tasks *tasks);
 static void pass_check(struct cache *c, struct ms_tasks *tasks);
 static void pass_end(struct cache *c, int result, const char *origin,
@@ -410,6 +415,21 @@ static void redirty_unsynced(struct cache *c)
 	c->unsynced = 0;
 }
 
+/*
+ * The remote was restarted and may have lost what it had not synced. We still
+ * have it: push it again within this pass, so that nobody above notices.
+ */
+static void pass_again(struct cache *c, struct ms_tasks *tasks)
+{
+	c->pass_repeats++;
+	c->pass_syncing = false;
+	/* Pushes on their way may have been for the one that is gone. */
+	c->pass++;
+	mark_wanted(c);
+	push_pump(c, tasks);
+	pass_check(c, tasks);
+}
+
 static void remote_synced(struct ms_io *io)
 {
 	struct cache *c = io->user;
@@ -421,7 +441,11 @@ static void remote_synced(struct ms_io *io)
 		turn_flag(c, FLAG_SYNCING, 0);
 	else
 		redirty_unsynced(c);
-	pass_end(c, io->result, io->origin, &tasks);
+	if (io->result == -ESTALE && c->pass_repeats < PASS_REPEATS_MAX &&
+	    !c->closing)
+		pass_again(c, &tasks);
+	else
+		pass_end(c, io->result, io->origin, &tasks);
 	cache_rest(c);
 	cache_unlock(c, &tasks);
 }
@@ -506,6 +530,7 @@ static void pass_begin(struct cache *c, struct ms_tasks *tasks)
 {
 	c->pass_active = true;
 	c->pass_wanted = false;
+	c->pass_repeats = 0;
 	c->pass++;
 	c->pass_jobs = c->next_jobs;
 	c->next_jobs = NULL;

@@ -91,8 +91,12 @@ static void note_ping(struct remote *r, const struct remote_piece *p)
 }
 
 /* The server does its work: what was lost before is over. */
-static void note_work(struct remote *r, bool ping)
+static void note_work(struct remote_conn *c, bool ping)
 {
+	struct remote *r = c->remote;
+
+	if (!ping)
+		c->worked = true;
 	if (!ping || r->heard_ns - r->ready_ns > MS_NS_PER_S)
 		r->outage_ns = 0;
 }
@@ -110,7 +114,7 @@ static int take_answer(struct remote_conn *c)
 		note_ping(r, p);
 	else
 		r->progress_ns = r->heard_ns;
-	note_work(r, p->request.op == MS_PROTO_PING);
+	note_work(c, p->request.op == MS_PROTO_PING);
 	if (p->request.op == MS_PROTO_WATCH) {
 		r->watch_result = status;
 		pthread_cond_broadcast(&r->changed);

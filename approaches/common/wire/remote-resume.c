@@ -328,6 +328,7 @@ void remote_resume_ready(struct remote_conn *c, const struct ms_welcome *w,
 		r->ready_ns = now;
 	}
 	c->ready_ns = now;
+	c->worked = false;
 	if (c->generation > 1)
 		r->reconnects++;
 	send_kept(c, !same || w->features & MS_PROTO_FEATURE_RESUME);
@@ -366,7 +367,7 @@ void remote_conn_lost(struct remote_conn *c, bool was_ready)
 {
 	struct remote *r = c->remote;
 	uint64_t now = ms_now_ns();
-	bool good = now - c->ready_ns > GOOD_MS * MS_NS_PER_MS;
+	bool good = c->worked || now - c->ready_ns > GOOD_MS * MS_NS_PER_MS;
 
 	if (r->dead)
 		return;

@@ -97,6 +97,7 @@ struct remote_conn {
 	unsigned failures;   /* in a row */
 	uint64_t retry_ns;   /* CLOSED: not to be tried again before */
 	uint64_t ready_ns;   /* when it was welcome last */
+	bool worked;	     /* it brought an answer since */
 	uint64_t lost_ns;    /* when it ended after that */
 	const char *refused; /* why the server will not have us, for good */
 
