@@ -179,9 +179,10 @@ struct cache {
 	struct ms_timer push_retry;
 	uint64_t progress; /* pushes completed */
 	bool pass_active;
-	bool pass_wanted; /* by eviction, without a job */
-	uint64_t pass;	  /* its number */
-	uint64_t wanted;  /* chunks with FLAG_WANTED */
+	bool pass_wanted;      /* by eviction, without a job */
+	uint64_t pass;	       /* its number */
+	unsigned pass_repeats; /* because the remote was restarted */
+	uint64_t wanted;       /* chunks with FLAG_WANTED */
 	uint64_t unsynced;
 	bool pass_syncing;   /* sync_io is with the remote, or as follows */
 	bool pass_flushing;  /* it has ended well; so many marks must be */

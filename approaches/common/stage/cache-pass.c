@@ -9,6 +9,12 @@
 #include "approaches/common/util/clock.h"
 
 #include <assert.h>
+#include <errno.h>
+
+enum {
+	/* Restarts of the remote that one SYNC survives. */
+	PASS_REPEATS_MAX = 8,
+};
 
 static void pass_begin(struct cache *c, struct ms_tasks *tasks);
 
@@ -70,6 +76,21 @@ static void redirty_unsynced(struct cache *c)
 	c->unsynced = 0;
 }
 
+/*
+ * The remote was restarted and may have lost what it had not synced. We still
+ * have it: push it again within this pass, so that nobody above notices.
+ */
+static void pass_again(struct cache *c, struct ms_tasks *tasks)
+{
+	c->pass_repeats++;
+	c->pass_syncing = false;
+	/* Pushes on their way may have been for the one that is gone. */
+	c->pass++;
+	mark_wanted(c);
+	push_pump(c, tasks);
+	pass_check(c, tasks);
+}
+
 static void remote_synced(struct ms_io *io)
 {
 	struct cache *c = io->user;
@@ -83,6 +104,9 @@ static void remote_synced(struct ms_io *io)
 		redirty_unsynced(c);
 	if (c->pass_flushing)
 		c->pass_marks = keep_flush(c);
+	else if (io->result == -ESTALE && c->pass_repeats < PASS_REPEATS_MAX &&
+		 !c->closing)
+		pass_again(c, &tasks);
 	else
 		pass_end(c, io->result, io->origin, &tasks);
 	cache_rest(c);
@@ -182,6 +206,7 @@ static void pass_begin(struct cache *c, struct ms_tasks *tasks)
 {
 	c->pass_active = true;
 	c->pass_wanted = false;
+	c->pass_repeats = 0;
 	c->pass++;
 	c->pass_jobs = c->next_jobs;
 	c->next_jobs = NULL;

@@ -77,8 +77,9 @@ static bool greet(struct script *s)
 	uint8_t buf[MS_PROTO_HELLO_MAX];
 	struct ms_hello hello;
 
-	if (!take(s->fd, buf, MS_PROTO_HELLO_BYTES) ||
-	    ms_proto_get_hello(buf, MS_PROTO_HELLO_BYTES, &hello))
+	size_t hello_bytes = MS_PROTO_HELLO_BYTES + MS_PROTO_RESUME_BYTES;
+	if (!take(s->fd, buf, hello_bytes) ||
+	    ms_proto_get_hello(buf, hello_bytes, &hello))
 		return false;
 	struct ms_welcome w = {.version = MS_PROTO_VERSION,
 			       .features = MS_PROTO_FEATURES,

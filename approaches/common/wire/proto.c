@@ -155,9 +155,11 @@ unsigned ms_proto_caps_back(uint32_t bits)
 size_t ms_proto_put_hello(const struct ms_hello *hello, uint8_t *buf)
 {
 	size_t name = strnlen(hello->name, MS_PROTO_NAME_MAX);
-	size_t n = MS_PROTO_HELLO_BYTES + name;
+	bool resume = hello->features & MS_PROTO_FEATURE_RESUME;
+	size_t n = MS_PROTO_HELLO_BYTES + name +
+		   (resume ? MS_PROTO_RESUME_BYTES : 0);
 
-	memset(buf, 0, MS_PROTO_HELLO_BYTES);
+	memset(buf, 0, n);
 	memcpy(buf, hello_magic, sizeof(hello_magic));
 	put16(buf + 8, hello->version_min);
 	put16(buf + 10, hello->version_max);
@@ -169,6 +171,10 @@ size_t ms_proto_put_hello(const struct ms_hello *hello, uint8_t *buf)
 	buf[45] = (uint8_t)hello->role;
 	put16(buf + 46, (uint16_t)name);
 	memcpy(buf + MS_PROTO_HELLO_BYTES, hello->name, name);
+	if (resume) {
+		put32(buf + n - MS_PROTO_RESUME_BYTES, hello->slot);
+		put32(buf + n - MS_PROTO_RESUME_BYTES + 4, hello->generation);
+	}
 	return n;
 }
 
@@ -244,6 +250,13 @@ int ms_proto_get_hello(const uint8_t *buf, size_t n, struct ms_hello *ret)
 	h.lane = (enum ms_proto_lane)buf[44];
 	h.role = (enum ms_proto_role)buf[45];
 	memcpy(h.name, buf + MS_PROTO_HELLO_BYTES, name);
+	if (h.features & MS_PROTO_FEATURE_RESUME) {
+		const uint8_t *more = buf + MS_PROTO_HELLO_BYTES + name;
+		if (n - MS_PROTO_HELLO_BYTES - name < MS_PROTO_RESUME_BYTES)
+			return ms_err(-EPROTO, "a hello without its slot");
+		h.slot = get32(more);
+		h.generation = get32(more + 4);
+	}
 	*ret = h;
 	return 0;
 }

@@ -22,8 +22,9 @@ enum {
 	MS_PROTO_HELLO_MAX = 4096,
 	MS_PROTO_NAME_MAX = 255,
 	MS_PROTO_TEXT_MAX = 255,
-	MS_PROTO_ID_BYTES = 16,	   /* session token, instance */
-	MS_PROTO_FRAME_BYTES = 32, /* header of a request and of a reply */
+	MS_PROTO_ID_BYTES = 16,	    /* session token, instance */
+	MS_PROTO_FRAME_BYTES = 32,  /* header of a request and of a reply */
+	MS_PROTO_RESUME_BYTES = 16, /* behind a hello's name */
 	MS_PROTO_EXTENT_BYTES = 16,
 	MS_PROTO_EXTENTS_MAX = 4096, /* in one reply */
 	MS_PROTO_HASH_BYTES = 16,
@@ -32,8 +33,14 @@ enum {
 };
 
 /* Feature bits: asked for by the client, granted by the server. */
-#define MS_PROTO_FEATURE_WATCH UINT64_C(1) /* WATCH and CHANGED */
-#define MS_PROTO_FEATURES      MS_PROTO_FEATURE_WATCH
+#define MS_PROTO_FEATURE_WATCH	UINT64_C(1) /* WATCH and CHANGED */
+#define MS_PROTO_FEATURE_RESUME UINT64_C(2) /* a connection replaces one */
+#define MS_PROTO_FEATURE_ALIVE                        \
+	UINT64_C(4) /* both sides show that they live \
+		     */
+#define MS_PROTO_FEATURES                                   \
+	(MS_PROTO_FEATURE_WATCH | MS_PROTO_FEATURE_RESUME | \
+	 MS_PROTO_FEATURE_ALIVE)
 
 enum ms_proto_lane {
 	MS_LANE_ANY,	/* the only connection of its session */
@@ -88,6 +95,9 @@ struct ms_hello {
 	uint32_t request_max;		  /* bytes that the client would like */
 	enum ms_proto_lane lane;
 	enum ms_proto_role role;
+	/* With RESUME: takes the place of the slot's earlier connections. */
+	uint32_t slot;
+	uint32_t generation;
 	char name[MS_PROTO_NAME_MAX + 1]; /* export, "" for the first */
 };
 

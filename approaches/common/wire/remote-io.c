@@ -21,29 +21,11 @@ enum {
 
 /* --- lost connections ----------------------------------------------------- */
 
-static void fail_piece(struct remote *r, struct remote_piece *p)
-{
-	if (p->request.op == MS_PROTO_PING)
-		r->ping_sent_ns = 0;
-	if (p->request.op == MS_PROTO_WATCH) {
-		r->watch_result = -ECONNRESET;
-		pthread_cond_broadcast(&r->changed);
-	}
-	remote_piece_done(r, p, -ECONNRESET);
-}
-
-/* Nothing is left to talk through. */
-static void session_lost(struct remote *r, int error)
-{
-	r->dead = r->up ? -ENOTCONN : error;
-	remote_fail_all(r, -ENOTCONN);
-	pthread_cond_broadcast(&r->changed);
-}
-
 static void bury(struct remote_conn *c)
 {
 	struct remote *r = c->remote;
 	struct remote_piece *next = NULL;
+	bool was_ready = c->state == REMOTE_READY;
 
 	/* Closing takes the descriptor out of the epoll set. */
 	ms_stream_close(c->stream);
@@ -54,17 +36,17 @@ static void bury(struct remote_conn *c)
 	c->queue_sent = 0;
 	c->current = NULL;
 	c->left = 0;
+	c->yield = false;
+	c->blocked = false;
 	if (r->watch_conn == c) {
 		r->watch_conn = NULL;
 		r->rewatch = true;
 	}
 	for (struct remote_piece *p = c->pieces; p; p = next) {
 		next = p->conn_next;
-		if (!remote_piece_move(r, p))
-			fail_piece(r, p);
+		remote_piece_lost(r, p, c->error);
 	}
-	if (r->open_count == 0)
-		session_lost(r, c->error);
+	remote_conn_lost(c, was_ready);
 	pthread_cond_broadcast(&r->changed);
 }
 
@@ -118,13 +100,13 @@ static void check_connecting(struct remote *r, uint64_t now)
 		struct remote_conn *c = &r->conns[i];
 		if ((c->state == REMOTE_CONNECTING ||
 		     c->state == REMOTE_GREETING) &&
-		    now - c->start_ns > r->connect_ns)
+		    now - c->start_ns >= remote_attempt_ns(c))
 			c->error = -ETIMEDOUT;
 	}
 }
 
 /* The connection that short requests of our own take. */
-static struct remote_conn *control_conn(struct remote *r)
+static struct remote_conn *control_conn(const struct remote *r)
 {
 	for (unsigned i = 0; i < r->conn_count; i++)
 		if (r->conns[i].state == REMOTE_READY && !r->conns[i].error)
@@ -132,29 +114,71 @@ static struct remote_conn *control_conn(struct remote *r)
 	return NULL;
 }
 
+/* How often an idle session shows that it lives, and sees that the peer does.
+ */
+static uint64_t idle_ping_ns(const struct remote *r)
+{
+	uint64_t ns = r->dead_ns / 5;
+
+	if (r->dead_ns && ns < MS_NS_PER_S)
+		return ns;
+	if (r->dead_ns || r->welcome.features & MS_PROTO_FEATURE_ALIVE)
+		return MS_NS_PER_S;
+	return UINT64_MAX;
+}
+
+static uint64_t ping_due(const struct remote *r)
+{
+	uint64_t idle = idle_ping_ns(r);
+
+	if (r->jobs || !r->window.rtt_min_ns)
+		return r->ping_next_ns;
+	return idle == UINT64_MAX ? idle : r->ping_last_ns + idle;
+}
+
+/* When a peer that does not answer the ping under way is dead. */
+static uint64_t ping_limit(const struct remote *r)
+{
+	uint64_t since =
+		r->ping_sent_ns > r->heard_ns ? r->ping_sent_ns : r->heard_ns;
+
+	if (!r->ping_sent_ns || !r->dead_ns)
+		return UINT64_MAX;
+	/* Up to here from the last sign of life it is all of dead_ns. */
+	return since + r->dead_ns - idle_ping_ns(r);
+}
+
 /*
- * Round trips are measured while there is work, and once at the beginning. A
- * ping without an answer, and nothing else either: the peer is dead.
+ * Round trips are measured while there is work, once at the beginning, and now
+ * and then. A ping without an answer, and nothing else either: the peer is
+ * dead. That a process is stopped no kernel tells, so this is the only way to
+ * see it.
  */
 static void ping(struct remote *r, uint64_t now)
 {
 	struct remote_conn *c = NULL;
 
 	if (r->ping_sent_ns) {
-		uint64_t since = r->ping_sent_ns > r->heard_ns ? r->ping_sent_ns
-							       : r->heard_ns;
-		if (r->dead_ns && now > since && now - since > r->dead_ns)
+		if (now < ping_limit(r)) {
+			r->suspect = false;
+			return;
+		}
+		/* It may be we who were stopped: read first what has come. */
+		if (r->suspect)
 			for (unsigned i = 0; i < r->conn_count; i++)
-				r->conns[i].error = -ETIMEDOUT;
+				if (r->conns[i].state == REMOTE_READY)
+					r->conns[i].error = -ETIMEDOUT;
+		r->suspect = !r->suspect;
 		return;
 	}
-	if ((!r->jobs && r->window.rtt_min_ns) || now < r->ping_next_ns)
+	if (now < ping_due(r))
 		return;
 	c = control_conn(r);
 	if (!c || remote_send_control(c, MS_PROTO_PING, 0))
 		return;
 	uint64_t every = PING_EVERY_MS * MS_NS_PER_MS;
 	r->ping_sent_ns = now;
+	r->ping_last_ns = now;
 	r->ping_next_ns =
 		now + (r->window.rtt_ns > every ? r->window.rtt_ns : every);
 }
@@ -162,11 +186,13 @@ static void ping(struct remote *r, uint64_t now)
 static int sleep_ms(const struct remote *r, uint64_t now)
 {
 	uint64_t until = now + TICK_MS * MS_NS_PER_MS;
+	const uint64_t times[] = {
+		r->deadline_ns, remote_reconnect_next(r), ping_limit(r),
+		r->ping_sent_ns || !control_conn(r) ? UINT64_MAX : ping_due(r)};
 
-	if (r->deadline_ns < until)
-		until = r->deadline_ns;
-	if (r->jobs && !r->ping_sent_ns && r->ping_next_ns < until)
-		until = r->ping_next_ns;
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+		if (times[i] < until)
+			until = times[i];
 	if (until <= now)
 		return 0;
 	/* Rounded up, else the last fraction is spent awake. */
@@ -233,6 +259,8 @@ static void watch_again(struct remote *r)
 {
 	struct remote_conn *c = control_conn(r);
 
+	if (!c && remote_resumes(r))
+		return; /* later */
 	r->rewatch = false;
 	if (!r->watcher || !c || remote_send_control(c, MS_PROTO_WATCH, 1))
 		return;
@@ -255,6 +283,7 @@ static int attend(struct remote *r)
 	check_connecting(r, now);
 	ping(r, now);
 	bury_broken(r);
+	remote_reconnect(r, now);
 	check_deadlines(r, now);
 	if (remote_abort_jobs(r))
 		for (unsigned i = 0; i < r->conn_count; i++) {

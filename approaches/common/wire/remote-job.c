@@ -34,6 +34,7 @@ static void job_finish(struct remote *r, struct remote_job *job)
 	job->io->hold[0] = NULL;
 	if (job->abort)
 		r->aborting--;
+	remote_note_finished(r, job);
 	if (!r->finished)
 		r->finished_last = &r->finished;
 	job->next = NULL;
@@ -128,7 +129,8 @@ bool remote_job_add(struct remote *r, struct ms_io *io)
 		job = malloc(sizeof(*job));
 	if (!job)
 		return false;
-	*job = (struct remote_job){.io = io, .start_ns = ms_now_ns()};
+	*job = (struct remote_job){
+		.io = io, .origin = "remote", .start_ns = ms_now_ns()};
 	io->hold[0] = job;
 	job->all_next = r->jobs;
 	job->all_prev = &r->jobs;
@@ -147,6 +149,8 @@ void remote_piece_done(struct remote *r, struct remote_piece *p, int result)
 {
 	struct remote_job *job = p->job;
 
+	if (result == 0)
+		remote_note_durable(r, p);
 	if (job && result == 0 && p->request.op == MS_PROTO_WRITE)
 		r->write_bytes += p->request.length;
 	if (job && result == 0 && p->request.op == MS_PROTO_READ)
@@ -296,14 +300,17 @@ static bool set_buffers(struct remote *r, struct remote_piece *p,
 	return true;
 }
 
-/* Make the next piece of `job` and queue it. 0 or -ENOMEM. */
+/* Make the next piece of `job` and queue it. 0, -ENOMEM, -ESTALE. */
 static int cut(struct remote *r, struct remote_job *job, struct remote_conn *c)
 {
 	struct ms_io *io = job->io;
-	struct remote_piece *p = remote_piece_new(r, c);
 
+	if (io->op == MS_OP_SYNC && remote_sync_doubted(r, job))
+		return -ESTALE;
+	struct remote_piece *p = remote_piece_new(r, c);
 	if (!p)
 		return -ENOMEM;
+	p->covers = r->writes_answered;
 	uint64_t n = moves_bytes(io) ? piece_length(r, job) : io->length;
 	p->request.op = wire_op(io->op);
 	p->request.flags = (io->flags & MS_FUA ? MS_PROTO_FUA : 0U) |
@@ -379,69 +386,11 @@ bool remote_piece_move(struct remote *r, struct remote_piece *p)
 	to = pick(r, p->request.flags & MS_PROTO_URGENT);
 	if (!to)
 		return false;
+	remote_piece_take_back(r, p);
 	remote_piece_unlink(p);
-	if (p->counted)
-		r->window.outstanding += p->arrived;
-	p->arrived = 0;
-	p->sent = false;
 	remote_piece_link(p, to);
 	remote_send_queue(to, p);
 	r->reissued++;
-	return true;
-}
-
-/* Take a piece that nobody has begun to send out of its queue. */
-static void unqueue(struct remote_piece *p)
-{
-	struct remote_conn *c = p->conn;
-
-	for (struct remote_piece **q = &c->queue; *q; q = &(*q)->next) {
-		if (*q != p)
-			continue;
-		*q = p->next;
-		if (!*q)
-			c->queue_last = q;
-		break;
-	}
-}
-
-/*
- * End the caller's part in a piece, so that its buffer is free. What is half
- * on the wire must be finished from a copy, and an answer that is still to
- * come is read into the drain. False: somebody is sending, not now.
- */
-static bool detach(struct remote *r, struct remote_piece *p)
-{
-	struct remote_conn *c = p->conn;
-
-	if (p->sent) {
-		remote_piece_orphan(p);
-		p->dest = NULL;
-		return true;
-	}
-	if (c->sending) {
-		c->yield = true;
-		return false;
-	}
-	if (c->queue != p || c->queue_sent == 0) {
-		unqueue(p);
-		remote_piece_free(r, p);
-		return true;
-	}
-	remote_piece_orphan(p);
-	p->dest = NULL;
-	if (!p->payload_length)
-		return true;
-	p->own = malloc(p->payload_length);
-	if (p->own) {
-		memcpy(p->own, p->payload, p->payload_length);
-		p->payload = p->own;
-	} else {
-		/* Without a copy the connection cannot go on. */
-		c->error = -ENOMEM;
-		p->payload_length = 0;
-		remote_nudge(r);
-	}
 	return true;
 }
 
@@ -452,7 +401,7 @@ static bool abort_job(struct remote *r, struct remote_job *job)
 	job_fail(r, job, job->abort);
 	for (struct remote_piece *p = job->pieces; p; p = next) {
 		next = p->job_next;
-		if (!detach(r, p))
+		if (!remote_piece_detach(r, p))
 			return false;
 		job->pending--;
 	}
@@ -474,13 +423,15 @@ bool remote_abort_jobs(struct remote *r)
 }
 
 /* No connection is left: everything that waits for one fails. */
-void remote_fail_all(struct remote *r, int error)
+void remote_fail_all(struct remote *r, int error, const char *why)
 {
 	struct remote_job *next = NULL;
 
 	for (struct remote_job *j = r->jobs; j; j = next) {
 		next = j->all_next;
-		job_fail(r, j, error);
+		if (!j->result && !j->abort)
+			j->origin = why;
+		job_fail(r, j, j->abort ? j->abort : error);
 		if (j->pending == 0)
 			job_finish(r, j);
 	}

@@ -5,7 +5,9 @@
  */
 #include "approaches/common/wire/remote.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
 	SLOTS_FIRST = 64
@@ -108,6 +110,90 @@ void remote_piece_free(struct remote *r, struct remote_piece *p)
 	r->slot_free[r->slot_free_count++] = p->slot;
 	p->next = r->piece_spare;
 	r->piece_spare = p;
+}
+
+bool remote_piece_modifies(const struct remote_piece *p)
+{
+	return p->request.op == MS_PROTO_WRITE ||
+	       p->request.op == MS_PROTO_ZERO ||
+	       p->request.op == MS_PROTO_TRIM ||
+	       p->request.op == MS_PROTO_RESIZE;
+}
+
+void remote_piece_take_back(struct remote *r, struct remote_piece *p)
+{
+	uint64_t block = r->base.block;
+	uint64_t keep = 0;
+
+	p->sent = false;
+	if (!p->arrived)
+		return;
+	if (p->request.op == MS_PROTO_READ)
+		keep = p->arrived & ~(block - 1);
+	if (p->counted) {
+		r->window.outstanding += p->arrived - keep;
+		p->conn->outstanding += p->arrived - keep;
+	}
+	p->arrived = 0;
+	if (!keep)
+		return;
+	r->read_bytes += keep;
+	p->dest += keep;
+	p->request.offset += keep;
+	p->request.length -= keep;
+	/* It went on: that is no request which cuts connections. */
+	p->tries = 0;
+	ms_proto_put_request(&p->request, p->head);
+}
+
+/* Take a piece that nobody has begun to send out of its queue. */
+static void unqueue(struct remote_piece *p)
+{
+	struct remote_conn *c = p->conn;
+
+	for (struct remote_piece **q = &c->queue; *q; q = &(*q)->next) {
+		if (*q != p)
+			continue;
+		*q = p->next;
+		if (!*q)
+			c->queue_last = q;
+		break;
+	}
+}
+
+bool remote_piece_detach(struct remote *r, struct remote_piece *p)
+{
+	struct remote_conn *c = p->conn;
+
+	if (p->sent) {
+		remote_piece_orphan(p);
+		p->dest = NULL;
+		return true;
+	}
+	if (c->sending) {
+		c->yield = true;
+		return false;
+	}
+	if (c->queue != p || c->queue_sent == 0) {
+		unqueue(p);
+		remote_piece_free(r, p);
+		return true;
+	}
+	remote_piece_orphan(p);
+	p->dest = NULL;
+	if (!p->payload_length)
+		return true;
+	p->own = malloc(p->payload_length);
+	if (p->own) {
+		memcpy(p->own, p->payload, p->payload_length);
+		p->payload = p->own;
+	} else {
+		/* Without a copy the connection cannot go on. */
+		c->error = -ENOMEM;
+		p->payload_length = 0;
+		remote_nudge(r);
+	}
+	return true;
 }
 
 void remote_piece_memory_free(struct remote *r)

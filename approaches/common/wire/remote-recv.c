@@ -18,11 +18,13 @@ enum {
 /* --- the handshake -------------------------------------------------------- */
 
 /* Keep why the server said no; the first reason counts. */
-static int refused(struct remote *r, const struct ms_welcome *w)
+static int refused(struct remote_conn *c, const struct ms_welcome *w)
 {
+	struct remote *r = c->remote;
+
 	if (!r->dead_text[0])
 		memcpy(r->dead_text, w->text, sizeof(r->dead_text));
-	return w->status;
+	return remote_resume_refused(c, w->status);
 }
 
 /* With the lock held: the first connection says what the region is. */
@@ -31,16 +33,13 @@ static int welcomed(struct remote_conn *c, const struct ms_welcome *w)
 	struct remote *r = c->remote;
 
 	if (w->status)
-		return refused(r, w);
+		return refused(c, w);
 	if (memcmp(w->token, r->hello.token, sizeof(w->token)) != 0)
 		return ms_err(-EPROTO, "remote: welcome to another session");
-	if (r->up &&
-	    memcmp(w->instance, r->welcome.instance, sizeof(w->instance)) != 0)
-		/* A new server does not have what the old one was given. */
-		return ms_err(-ESTALE, "remote: the server was restarted");
-	if (r->up && (w->block != r->welcome.block ||
-		      w->request_max < r->welcome.request_max))
-		return ms_err(-EPROTO, "remote: connections disagree");
+	uint64_t epoch = r->epoch;
+	int rc = r->up ? remote_resume_welcome(c, w) : 0;
+	if (rc)
+		return rc;
 	if (!r->up) {
 		r->welcome = *w;
 		r->base.caps = w->caps;
@@ -51,6 +50,7 @@ static int welcomed(struct remote_conn *c, const struct ms_welcome *w)
 		r->up = true;
 		r->ping_next_ns = 0;
 	}
+	remote_resume_ready(c, w, r->epoch == epoch);
 	c->state = REMOTE_READY;
 	pthread_cond_broadcast(&r->changed);
 	if (r->transport->tune)
@@ -87,6 +87,18 @@ static void note_ping(struct remote *r, const struct remote_piece *p)
 
 	ms_window_rtt(&r->window, now - p->sent_ns, now);
 	r->ping_sent_ns = 0;
+	r->suspect = false;
+}
+
+/* The server does its work: what was lost before is over. */
+static void note_work(struct remote_conn *c, bool ping)
+{
+	struct remote *r = c->remote;
+
+	if (!ping)
+		c->worked = true;
+	if (!ping || r->heard_ns - r->ready_ns > MS_NS_PER_S)
+		r->outage_ns = 0;
 }
 
 /* The answer to c->current is complete. */
@@ -102,6 +114,7 @@ static int take_answer(struct remote_conn *c)
 		note_ping(r, p);
 	else
 		r->progress_ns = r->heard_ns;
+	note_work(c, p->request.op == MS_PROTO_PING);
 	if (p->request.op == MS_PROTO_WATCH) {
 		r->watch_result = status;
 		pthread_cond_broadcast(&r->changed);
@@ -181,6 +194,10 @@ static int take_header(struct remote_conn *c)
 	}
 	if (c->reply.op == MS_PROTO_BYE)
 		return -ESHUTDOWN;
+	/* The server lives, but does not read on for now. */
+	if (c->reply.op == MS_PROTO_PING && c->reply.id == 0 &&
+	    r->welcome.features & MS_PROTO_FEATURE_ALIVE)
+		return 0;
 	struct remote_piece *p = answered_piece(c);
 	if (!p)
 		return ms_err(-EPROTO, "remote: an answer nobody asked for");

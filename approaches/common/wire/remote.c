@@ -49,7 +49,7 @@ void remote_unlock(struct remote *r)
 	for (; job; job = next) {
 		next = job->next;
 		last = job;
-		ms_done(job->io, job->result, "remote");
+		ms_done(job->io, job->result, job->origin);
 	}
 	pthread_mutex_lock(&r->lock);
 	last->next = r->job_spare;
@@ -62,13 +62,16 @@ void remote_unlock(struct remote *r)
 static void remote_submit(struct ms_backend *b, struct ms_io *io)
 {
 	struct remote *r = self(b);
+	const char *origin = "remote";
 	int rc = 0;
 
 	pthread_mutex_lock(&r->lock);
-	if (r->dead)
-		rc = -ENOTCONN;
-	else if (!remote_job_add(r, io))
+	if (r->dead) {
+		rc = r->dead;
+		origin = r->dead_why;
+	} else if (!remote_job_add(r, io)) {
 		rc = -ENOMEM;
+	}
 	/* The session's own thread sends when it has completed a batch. */
 	if (rc == 0 && !pthread_equal(r->thread, pthread_self())) {
 		remote_dispatch(r);
@@ -76,7 +79,7 @@ static void remote_submit(struct ms_backend *b, struct ms_io *io)
 	}
 	remote_unlock(r);
 	if (rc)
-		ms_done(io, rc, "remote");
+		ms_done(io, rc, origin);
 }
 
 static void remote_cancel(struct ms_backend *b, struct ms_io *io)
@@ -166,6 +169,8 @@ static void remote_print_stats(struct ms_backend *b, FILE *out)
 	(void)fprintf(out, "connections %u\n", ready);
 	(void)fprintf(out, "requests %" PRIu64 "\n", r->requests);
 	(void)fprintf(out, "reissued %" PRIu64 "\n", r->reissued);
+	(void)fprintf(out, "reconnects %" PRIu64 "\n", r->reconnects);
+	(void)fprintf(out, "restarts %" PRIu64 "\n", r->restarts);
 	(void)fprintf(out, "read_bytes %" PRIu64 "\n", r->read_bytes);
 	(void)fprintf(out, "write_bytes %" PRIu64 "\n", r->write_bytes);
 	(void)fprintf(out, "stream_rx_bytes %" PRIu64 "\n", received);
@@ -268,35 +273,7 @@ static int window_bytes(const char *text, uint64_t *ret)
 	return 0;
 }
 
-static int start_conn(struct remote *r, struct remote_conn *c,
-		      const struct ms_address *address)
-{
-	struct epoll_event event = {.events = EPOLLOUT, .data = {.ptr = c}};
-	int rc = r->transport->connect(address, &c->stream);
-
-	if (rc)
-		return rc;
-	r->open_count++;
-	c->state = REMOTE_CONNECTING;
-	c->start_ns = ms_now_ns();
-	c->buf = malloc(REMOTE_RECV_BYTES);
-	struct remote_piece *p = remote_piece_new(r, c);
-	if (p)
-		p->own = malloc(MS_PROTO_HELLO_MAX);
-	if (!c->buf || !p || !p->own)
-		return ms_err(-ENOMEM, "remote");
-	struct ms_hello hello = r->hello;
-	hello.lane = c->lane;
-	p->payload = p->own;
-	p->payload_length = ms_proto_put_hello(&hello, p->own);
-	remote_send_queue(c, p);
-	if (epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, c->stream->fd, &event))
-		return ms_err(-errno, "remote: epoll");
-	return 0;
-}
-
-static int start_all(struct remote *r, const struct ms_address *address,
-		     unsigned bulk)
+static int start_all(struct remote *r, unsigned bulk)
 {
 	struct epoll_event wake = {.events = EPOLLIN};
 	/* With one connection alone there are no lanes. */
@@ -316,7 +293,7 @@ static int start_all(struct remote *r, const struct ms_address *address,
 		c->lane = count == 1 ? MS_LANE_ANY
 				     : (i ? MS_LANE_BULK : MS_LANE_URGENT);
 		r->conn_count++;
-		int rc = start_conn(r, c, address);
+		int rc = remote_conn_start(c);
 		if (rc)
 			return rc;
 	}
@@ -394,6 +371,9 @@ static int try_address(const struct remote_config *config,
 	r->transport = ms_transport_find(uri->scheme);
 	r->connect_ns = config->connect_ns;
 	r->dead_ns = config->dead_ns;
+	r->reconnect_ns = config->reconnect_ns;
+	r->address = *address;
+	r->epoch = 1;
 	r->deadline_ns = UINT64_MAX;
 	r->hello = (struct ms_hello){
 		.version_min = MS_PROTO_VERSION,
@@ -414,7 +394,7 @@ static int try_address(const struct remote_config *config,
 		bulk = strcmp(uri->scheme, "tcp") == 0 ? CONNECTIONS_TCP
 						       : CONNECTIONS_LOCAL;
 	if (rc == 0)
-		rc = start_all(r, address, bulk);
+		rc = start_all(r, bulk);
 	if (rc == 0)
 		rc = await_welcome(r, config->uri);
 	if (rc)
@@ -463,6 +443,8 @@ static const struct ms_opt remote_options[] = {
 			"10s", "time to connect and to be welcome"),
 	MS_OPT_DURATION(struct remote_config, dead_ns, "dead-after", 0, "5s",
 			"silence after which the server is dead; 0: never"),
+	MS_OPT_DURATION(struct remote_config, reconnect_ns, "reconnect", 0,
+			"30s", "time to wait for a lost server; 0: none"),
 	MS_OPT_END,
 };
 

@@ -4,7 +4,8 @@
  * header is for its own parts and for loopback.c: remote.c (opening, the
  * backend's operations), remote-job.c (requests cut into pieces and handed to
  * connections), remote-send.c, remote-recv.c (one connection), remote-io.c
- * (the session's thread: connecting, deadlines, lost connections).
+ * (the session's thread: events, deadlines), remote-resume.c (connections that
+ * were lost are made again).
  *
  *	caller's io --> job --cut--> piece, piece ... --> connection's queue
  *	   done  <------ job <---all answered-- piece <-- reply by id
@@ -36,11 +37,13 @@ enum {
 /* A caller's request while we have it. */
 struct remote_job {
 	struct ms_io *io;
-	uint64_t cursor;  /* bytes that pieces were made for */
-	unsigned pending; /* pieces not answered yet */
-	int result;	  /* the first error */
-	int abort;	  /* end it early with this, as soon as possible */
-	bool queued;	  /* in a queue: pieces are still to be made */
+	uint64_t cursor;    /* bytes that pieces were made for */
+	unsigned pending;   /* pieces not answered yet */
+	int result;	    /* the first error */
+	int abort;	    /* end it early with this, as soon as possible */
+	const char *origin; /* of the result; static text */
+	uint64_t epoch;	    /* of the first of its answers, 0: none yet */
+	bool queued;	    /* in a queue: pieces are still to be made */
 	uint64_t start_ns;
 	uint64_t timeout_ns; /* of time without progress; 0: deadline_ns */
 	struct remote_piece *pieces;
@@ -62,6 +65,8 @@ struct remote_piece {
 	bool counted;	  /* in the window */
 	uint64_t arrived; /* of the answer's bytes */
 	uint64_t sent_ns;
+	uint64_t covers; /* SYNC: answered writes before it was sent */
+	unsigned tries;	 /* connections that broke under it */
 	uint32_t slot;
 	size_t head_length; /* 0: no header (a hello is all payload) */
 	uint8_t head[MS_PROTO_FRAME_BYTES];
@@ -86,6 +91,15 @@ struct remote_conn {
 	enum ms_proto_lane lane;
 	int error; /* found by a sender; the thread closes */
 	uint64_t start_ns;
+
+	/* making it again */
+	uint32_t generation; /* attempts so far */
+	unsigned failures;   /* in a row */
+	uint64_t retry_ns;   /* CLOSED: not to be tried again before */
+	uint64_t ready_ns;   /* when it was welcome last */
+	bool worked;	     /* it brought an answer since */
+	uint64_t lost_ns;    /* when it ended after that */
+	const char *refused; /* why the server will not have us, for good */
 
 	/* sending, under the lock */
 	struct remote_piece *queue;
@@ -125,6 +139,7 @@ struct remote_config {
 	uint64_t request_max;
 	uint64_t connect_ns;
 	uint64_t dead_ns;
+	uint64_t reconnect_ns;
 };
 
 struct remote {
@@ -133,7 +148,8 @@ struct remote {
 	const struct ms_transport *transport;
 	uint64_t connect_ns;
 	uint64_t dead_ns;
-	uint32_t request_wish;
+	uint64_t reconnect_ns; /* 0: a lost session is lost */
+	struct ms_address address;
 
 	pthread_t thread;
 	bool running; /* the thread exists */
@@ -147,7 +163,8 @@ struct remote {
 	pthread_cond_t changed; /* `up` or `dead` or a watch was answered */
 	bool up;		/* the first welcome has come */
 	bool stop;
-	int dead; /* why nothing works any more, negative errno */
+	int dead;	      /* why nothing works any more, negative errno */
+	const char *dead_why; /* the same as static text */
 	char dead_text[MS_PROTO_TEXT_MAX + 1];
 	struct ms_welcome welcome;
 	struct remote_conn *conns;
@@ -169,12 +186,24 @@ struct remote {
 	uint32_t slot_free_count;
 	uint64_t id_serial;
 
+	/* surviving */
+	uint64_t epoch;		  /* of server processes, from 1 */
+	uint64_t writes_answered; /* that are not durable by themselves */
+	uint64_t writes_synced;	  /* of those, covered by a SYNC */
+	bool doubt;		  /* some of the others may be lost */
+	bool kept;		  /* a closed connection has requests to move */
+	uint64_t outage_ns;	  /* when all were lost; 0: not so */
+	uint64_t ready_ns;	  /* when the first was welcome after that */
+	uint64_t draws;		  /* of random numbers */
+
 	struct ms_window window;
 	uint64_t heard_ns;     /* the last byte that came in */
 	uint64_t progress_ns;  /* the last one that was no ping's */
 	uint64_t deadline_ns;  /* no job ends earlier; UINT64_MAX */
 	uint64_t ping_sent_ns; /* 0: no ping under way */
+	uint64_t ping_last_ns;
 	uint64_t ping_next_ns;
+	bool suspect; /* the last look found it dead; this one decides */
 	bool nudged;  /* the wake-up is on its way */
 	bool rewatch; /* the connection with the notices is gone */
 	struct remote_conn *watch_conn;
@@ -189,6 +218,8 @@ struct remote {
 	uint64_t read_bytes;
 	uint64_t write_bytes;
 	uint64_t reissued;
+	uint64_t reconnects;
+	uint64_t restarts;
 };
 
 /* --- remote.c ------------------------------------------------------------- */
@@ -215,7 +246,7 @@ void remote_piece_done(struct remote *r, struct remote_piece *p, int result);
 bool remote_piece_move(struct remote *r, struct remote_piece *p);
 /* End jobs early; false if some cannot end yet (try again when nudged). */
 bool remote_abort_jobs(struct remote *r);
-void remote_fail_all(struct remote *r, int error);
+void remote_fail_all(struct remote *r, int error, const char *why);
 void remote_job_memory_free(struct remote *r);
 
 /* --- remote-piece.c; with the lock held --- */
@@ -232,6 +263,16 @@ void remote_piece_link(struct remote_piece *p, struct remote_conn *c);
 void remote_piece_unlink(struct remote_piece *p);
 /* Its job does not wait for it any more. */
 void remote_piece_orphan(struct remote_piece *p);
+/* As if it had never been sent; of a READ what has arrived is kept. */
+void remote_piece_take_back(struct remote *r, struct remote_piece *p);
+/* True if doing it changes the region. */
+bool remote_piece_modifies(const struct remote_piece *p);
+/*
+ * End the caller's part in a piece, so that its buffer is free. What is half
+ * on the wire must be finished from a copy, and an answer that is still to
+ * come is read into the drain. False: somebody is sending, not now.
+ */
+bool remote_piece_detach(struct remote *r, struct remote_piece *p);
 void remote_piece_free(struct remote *r, struct remote_piece *p);
 void remote_piece_memory_free(struct remote *r);
 
@@ -251,6 +292,42 @@ int remote_send_control(struct remote_conn *c, enum ms_proto_op op,
 /* Read and handle once, without the lock. >0: more may be there, 0: not;
  * negative errno: the connection is over. */
 int remote_receive(struct remote_conn *c);
+
+/* --- remote-resume.c; with the lock held ---------------------------------- */
+
+/* True if what is lost will be made again. */
+bool remote_resumes(const struct remote *r);
+/* Begin to connect a closed connection. 0, or negative errno with a sentence:
+ * it is as before. */
+int remote_conn_start(struct remote_conn *c);
+/* How long an attempt may take, from connecting to the welcome. */
+uint64_t remote_attempt_ns(const struct remote_conn *c);
+/* Keep, move or fail a piece of a connection that ended because of `why`. */
+void remote_piece_lost(struct remote *r, struct remote_piece *p, int why);
+/* The connection was closed: what now. */
+void remote_conn_lost(struct remote_conn *c, bool was_ready);
+/* Begin the attempts that are due; and when the next one is. */
+void remote_reconnect(struct remote *r, uint64_t now);
+uint64_t remote_reconnect_next(const struct remote *r);
+/* Judge a welcome that is not the session's first: 0, or why to close. */
+int remote_resume_welcome(struct remote_conn *c, const struct ms_welcome *w);
+/* The server does not want the connection; returns `status`. */
+int remote_resume_refused(struct remote_conn *c, int status);
+/* Just before it is READY; `same`: the server is the one of before. */
+void remote_resume_ready(struct remote_conn *c, const struct ms_welcome *w,
+			 bool same);
+/* Nothing works any more, and `why` (static text). */
+void remote_session_lost(struct remote *r, int error, const char *why);
+
+/* --- remote-doubt.c; with the lock held ----------------------------------- */
+
+/* A piece was done, a job has ended: keep count. */
+void remote_note_durable(struct remote *r, const struct remote_piece *p);
+void remote_note_finished(struct remote *r, const struct remote_job *job);
+/* Another process is the server from now on. */
+void remote_new_epoch(struct remote *r);
+/* True if a SYNC that has not been sent yet must fail. */
+bool remote_sync_doubted(struct remote *r, struct remote_job *job);
 
 /* --- remote-io.c ---------------------------------------------------------- */
 

@@ -13,6 +13,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum {
+	TICK_MS = 1000,
+	LOOK_AGAIN_MS = 250,
+};
+
 void server_conn_wake(struct server_conn *conn)
 {
 	uint64_t one = 1;
@@ -65,6 +70,15 @@ static int refuse(struct ms_welcome *welcome, int status, const char *text)
 	return status;
 }
 
+static const char *why_not(int rc)
+{
+	if (rc == -EACCES)
+		return "the session is of another export";
+	if (rc == -EBUSY)
+		return "a newer connection has taken the place of this one";
+	return rc == -ESHUTDOWN ? "the server ends" : "no memory";
+}
+
 /* Fill in the answer to `hello`. 0, or the status it refuses with. */
 static int welcome_for(struct server_conn *conn, const struct ms_hello *hello,
 		       struct ms_welcome *w)
@@ -74,11 +88,12 @@ static int welcome_for(struct server_conn *conn, const struct ms_hello *hello,
 	conn->export = server_find_export(server, hello->name);
 	if (!conn->export)
 		return refuse(w, -ENOENT, "there is no such export");
-	int rc = server_join(conn, hello->token);
+	int rc = server_join(conn, hello);
 	if (rc)
-		return refuse(w, rc, "the session is of another export");
+		return refuse(w, rc, why_not(rc));
 	conn->request_max = request_max(conn, hello);
 	w->features = hello->features & MS_PROTO_FEATURES;
+	conn->alive = w->features & MS_PROTO_FEATURE_ALIVE;
 	memcpy(w->token, hello->token, sizeof(w->token));
 	memcpy(w->instance, server->instance, sizeof(w->instance));
 	w->size = ms_size(conn->export->backend);
@@ -225,6 +240,14 @@ static bool parse(struct server_conn *conn)
 	return rc == 0;
 }
 
+/* Whatever comes over one connection shows that the client lives. */
+static void note_heard(struct server_conn *conn)
+{
+	if (conn->alive)
+		__atomic_store_n(&conn->session->heard_ns, ms_now_ns(),
+				 __ATOMIC_RELAXED);
+}
+
 /* Read once: a payload where it belongs, the rest into the buffer. */
 static bool receive(struct server_conn *conn)
 {
@@ -258,6 +281,7 @@ static bool receive(struct server_conn *conn)
 		return !conn->filling && conn->at == conn->end;
 	}
 	conn->progress_ns = ms_now_ns();
+	note_heard(conn);
 	__atomic_add_fetch(&conn->received_bytes, (uint64_t)n,
 			   __ATOMIC_RELAXED);
 	size_t direct = (size_t)n < want ? (size_t)n : want;
@@ -301,6 +325,59 @@ static bool stalled(struct server_conn *conn)
 						    : limits->handshake_ns);
 }
 
+/* How long the client has not been heard. */
+static uint64_t silence(const struct server_conn *conn)
+{
+	uint64_t now = ms_now_ns();
+	uint64_t heard =
+		__atomic_load_n(&conn->session->heard_ns, __ATOMIC_RELAXED);
+
+	return now > heard ? now - heard : 0;
+}
+
+/*
+ * True if a client with ALIVE is dead: silent for too long, and still so a
+ * moment later, when what came while this process was stopped has been read.
+ */
+static bool silent(struct server_conn *conn)
+{
+	if (!conn->alive || silence(conn) <= conn->server->limits.dead_ns) {
+		conn->suspect_ns = 0;
+		return false;
+	}
+	if (!conn->suspect_ns)
+		conn->suspect_ns = ms_now_ns();
+	return ms_now_ns() - conn->suspect_ns > LOOK_AGAIN_MS * MS_NS_PER_MS;
+}
+
+/* How long the thread may sleep, in milliseconds; -1: for ever. */
+static int sleep_ms(const struct server_conn *conn, bool busy)
+{
+	uint64_t dead_ns = conn->server->limits.dead_ns;
+
+	if (busy)
+		return TICK_MS;
+	if (!conn->alive)
+		return -1;
+	uint64_t quiet = silence(conn);
+	if (quiet > dead_ns)
+		return LOOK_AGAIN_MS + 1;
+	return (int)((dead_ns - quiet) / MS_NS_PER_MS) + 1;
+}
+
+/*
+ * What the client sends is not read for now, its pings neither: it need not
+ * show that it lives, but we have to.
+ */
+static void keep_alive(struct server_conn *conn)
+{
+	note_heard(conn);
+	pthread_mutex_lock(&conn->lock);
+	if (conn->alive)
+		server_reply_alive(conn);
+	pthread_mutex_unlock(&conn->lock);
+}
+
 static bool handle(struct server_conn *conn, const struct pollfd *fds)
 {
 	uint64_t count = 0;
@@ -334,11 +411,16 @@ static void serve(struct server_conn *conn)
 			    conn->end > conn->at || (fds[0].events & POLLOUT);
 		fds[0].revents = 0;
 		fds[1].revents = 0;
-		if (poll(fds, 2, busy ? 1000 : -1) < 0 && errno != EINTR)
+		int rc = poll(fds, 2, sleep_ms(conn, busy));
+		if (rc < 0 && errno != EINTR)
 			return;
-		if (__atomic_load_n(&conn->server->stopping, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&conn->server->stopping,
+				    __ATOMIC_ACQUIRE) ||
+		    __atomic_load_n(&conn->replaced, __ATOMIC_ACQUIRE))
 			return;
-		if (!handle(conn, fds) || stalled(conn))
+		if (rc == 0 && starved)
+			keep_alive(conn);
+		if (!handle(conn, fds) || stalled(conn) || silent(conn))
 			return;
 	}
 }

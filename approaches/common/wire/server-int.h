@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of the server share: server.c (listening, exports, sessions),
- * server-conn.c (a connection's thread: handshake, reading), server-op.c (what
- * each request does), server-reply.c (sending).
+ * What the parts of the server share: server.c (listening, exports),
+ * server-session.c, server-conn.c (a connection's thread: handshake, reading),
+ * server-op.c (what each request does), server-reply.c (sending).
  *
  * Locks in order of taking: server->lock, conn->lock.
  */
@@ -45,6 +45,7 @@ struct server_session {
 	struct server_export *export;
 	unsigned connections;
 	struct server_conn *watcher; /* the one that gets notices, or NULL */
+	uint64_t heard_ns; /* when the client was heard last; atomic */
 	struct server_session *next;
 };
 
@@ -112,6 +113,13 @@ struct server_conn {
 	struct server_session *session;
 	struct server_export *export;
 	uint32_t request_max;
+	/* With RESUME, under server->lock: its place in the session. */
+	bool resumes;
+	uint32_t slot;
+	uint32_t generation;
+	bool replaced;	     /* by a newer one of that slot; atomic */
+	bool alive;	     /* ALIVE: a client that is silent is dead */
+	uint64_t suspect_ns; /* since when it seems so; 0: it does not */
 
 	/* the thread's own: reading */
 	bool greeted;
@@ -153,8 +161,18 @@ struct server_conn {
 struct server_export *server_find_export(struct ms_server *server,
 					 const char *name);
 
-/* Put the connection into the session of that token. 0, -EACCES, -ENOMEM. */
-int server_join(struct server_conn *conn, const uint8_t *token);
+/* Take the connection out and free it. */
+void server_conn_free(struct server_conn *conn);
+
+/* --- server-session.c ----------------------------------------------------- */
+
+/*
+ * Put the connection into the session of its hello. With RESUME, what the
+ * session has in the same slot is cut first, and waited for until nothing that
+ * came over it can touch the store any more. 0, -EACCES, -ENOMEM, or -EBUSY: a
+ * newer connection has the slot.
+ */
+int server_join(struct server_conn *conn, const struct ms_hello *hello);
 
 /* Begin or end notices of changes to the connection's session. */
 void server_watch(struct server_conn *conn, bool on);
@@ -164,8 +182,8 @@ void server_changed(struct server_export *export,
 		    const struct server_session *except, unsigned flags,
 		    uint64_t offset, uint64_t length);
 
-/* Take the connection out and free it. */
-void server_conn_free(struct server_conn *conn);
+/* With server->lock held: the connection is not of its session any more. */
+void server_leave(struct server_conn *conn);
 
 /* --- server-conn.c -------------------------------------------------------- */
 
@@ -194,6 +212,8 @@ void server_reply_welcome(struct server_conn *conn,
 			  const struct ms_welcome *welcome);
 void server_reply_changed(struct server_conn *conn, unsigned flags,
 			  uint64_t offset, uint64_t length);
+/* Show a client with ALIVE that its requests wait, but not for a dead peer. */
+void server_reply_alive(struct server_conn *conn);
 void server_flush(struct server_conn *conn);
 bool server_idle(const struct server_conn *conn);
 void server_drop_replies(struct server_conn *conn);

@@ -197,6 +197,22 @@ void server_reply_changed(struct server_conn *conn, unsigned flags,
 	server_reply(req, &notice, NULL);
 }
 
+void server_reply_alive(struct server_conn *conn)
+{
+	struct ms_reply alive = {.op = MS_PROTO_PING};
+
+	/* Any answer on its way says the same. */
+	if (conn->broken || conn->blocked || conn->urgent.first)
+		return;
+	struct server_req *req = server_req_get(conn);
+	if (!req)
+		return;
+	req->urgent = true;
+	req->request.op = MS_PROTO_PING;
+	server_reply(req, &alive, NULL);
+	server_flush(conn);
+}
+
 /* --- sending -------------------------------------------------------------- */
 
 static size_t req_bytes(const struct server_req *req)

@@ -62,95 +62,6 @@ static int add_export(struct ms_server *server,
 	return rc;
 }
 
-/* --- sessions ------------------------------------------------------------- */
-
-int server_join(struct server_conn *conn, const uint8_t *token)
-{
-	struct ms_server *server = conn->server;
-	struct server_session *s = NULL;
-	int rc = 0;
-
-	pthread_mutex_lock(&server->lock);
-	for (s = server->sessions; s; s = s->next)
-		if (memcmp(s->token, token, MS_PROTO_ID_BYTES) == 0)
-			break;
-	if (!s) {
-		s = calloc(1, sizeof(*s));
-		if (!s) {
-			rc = -ENOMEM;
-			goto out;
-		}
-		memcpy(s->token, token, MS_PROTO_ID_BYTES);
-		s->export = conn->export;
-		s->next = server->sessions;
-		server->sessions = s;
-	} else if (s->export != conn->export) {
-		rc = -EACCES;
-		goto out;
-	}
-	s->connections++;
-	conn->session = s;
-out:
-	pthread_mutex_unlock(&server->lock);
-	return rc;
-}
-
-/* With server->lock held. */
-static void set_watcher(struct server_session *s, struct server_conn *conn)
-{
-	int change = (conn != NULL) - (s->watcher != NULL);
-
-	s->watcher = conn;
-	__atomic_add_fetch(&s->export->watchers, change, __ATOMIC_ACQ_REL);
-}
-
-void server_watch(struct server_conn *conn, bool on)
-{
-	pthread_mutex_lock(&conn->server->lock);
-	set_watcher(conn->session, on ? conn : NULL);
-	pthread_mutex_unlock(&conn->server->lock);
-}
-
-/* With server->lock held: the connection has left its session. */
-static void leave(struct server_conn *conn)
-{
-	struct server_session *s = conn->session;
-
-	if (!s)
-		return;
-	if (s->watcher == conn)
-		set_watcher(s, NULL);
-	if (--s->connections)
-		return;
-	for (struct server_session **p = &conn->server->sessions; *p;
-	     p = &(*p)->next) {
-		if (*p != s)
-			continue;
-		*p = s->next;
-		break;
-	}
-	free(s);
-}
-
-void server_changed(struct server_export *export,
-		    const struct server_session *except, unsigned flags,
-		    uint64_t offset, uint64_t length)
-{
-	struct ms_server *server = export->server;
-
-	pthread_mutex_lock(&server->lock);
-	for (struct server_session *s = server->sessions; s; s = s->next) {
-		if (s == except || s->export != export || !s->watcher)
-			continue;
-		pthread_mutex_lock(&s->watcher->lock);
-		server_reply_changed(s->watcher, flags, offset, length);
-		if (!s->watcher->corked)
-			server_flush(s->watcher);
-		pthread_mutex_unlock(&s->watcher->lock);
-	}
-	pthread_mutex_unlock(&server->lock);
-}
-
 /* --- connections ---------------------------------------------------------- */
 
 /* Memory and descriptors only. */
@@ -179,7 +90,7 @@ void server_conn_free(struct server_conn *conn)
 	struct ms_server *server = conn->server;
 
 	pthread_mutex_lock(&server->lock);
-	leave(conn);
+	server_leave(conn);
 	*conn->prev = conn->next;
 	if (conn->next)
 		conn->next->prev = conn->prev;
@@ -434,6 +345,7 @@ static void cut_all(struct ms_server *server)
 	__atomic_store_n(&server->stopping, true, __ATOMIC_RELEASE);
 	for (struct server_conn *c = server->conns; c; c = c->next)
 		server_conn_wake(c);
+	pthread_cond_broadcast(&server->gone);
 	while (server->conn_count)
 		pthread_cond_wait(&server->gone, &server->lock);
 	pthread_mutex_unlock(&server->lock);

@@ -116,12 +116,14 @@ static inline void fake_stop(struct fake *f)
 	f->listener.transport->unlisten(&f->listener);
 }
 
+/* A client that takes the end of its connection for the end. */
 static inline int fake_client(const struct fake *f, const char *options,
 			      struct ms_backend **ret)
 {
 	char spec[512];
 
-	(void)snprintf(spec, sizeof(spec), "remote:uri=%s,connections=1%s",
+	(void)snprintf(spec, sizeof(spec),
+		       "remote:uri=%s,connections=1,reconnect=0s%s",
 		       f->listener.uri, options);
 	return ms_open(spec, ret);
 }
@@ -213,7 +215,7 @@ static inline struct ms_hello raw_hello(void)
 {
 	struct ms_hello h = {.version_min = 1,
 			     .version_max = 1,
-			     .features = MS_PROTO_FEATURES,
+			     .features = MS_PROTO_FEATURE_WATCH,
 			     .request_max = 1 << 20,
 			     .role = MS_ROLE_TARGET};
 	static uint64_t serial;

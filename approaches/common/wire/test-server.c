@@ -450,13 +450,16 @@ static void *stop_server(void *server)
 	return NULL;
 }
 
-/* The server ends while requests are in its store, and comes back anew. */
+/*
+ * The server ends while requests are in its store, and comes back anew, for a
+ * client that does not reconnect.
+ */
 static void test_restart(void)
 {
 	struct hold *h = hold_open(1 << 20, 3);
 	struct ms_server *server = serve(&h->base, "tcp://127.0.0.1:0", false);
 	char uri[400];
-	struct ms_backend *b = client(server, "");
+	struct ms_backend *b = client(server, ",reconnect=0s");
 	struct task t;
 	pthread_t stopper;
 	static char buf[4096];
