@@ -316,6 +316,30 @@ mkdir qca && cp ca/ca-cert.pem ca/client-cert.pem ca/client-key.pem qca/
 creds=(--object "tls-creds-x509,id=t,dir=$TMP/qca,endpoint=client,verify-peer=on")
 expect 0 qemu-img info "${creds[@]}" --image-opts \
 	"driver=nbd,host=localhost,port=$port,export=odd,tls-creds=t"
+# What comes in the clear: an option is refused, the oldest one ends it, and
+# what lies behind STARTTLS is not taken for something said under TLS.
+expect 0 python3 -c "
+import socket, struct
+def option(kind, data=b''):
+    return b'IHAVEOPT' + struct.pack('>II', kind, len(data)) + data
+def talk(data):
+    s = socket.create_connection(('localhost', $port), 10)
+    got = b''
+    while len(got) < 18:
+        got += s.recv(18 - len(got))
+    s.sendall(struct.pack('>I', 3) + data)
+    s.shutdown(socket.SHUT_WR)
+    got = b''
+    while True:
+        part = s.recv(4096)
+        if not part:
+            return got
+        got += part
+assert struct.unpack('>QIII', talk(option(3))[:20])[2] == 0x80000005
+assert talk(option(1, b'disk')) == b''
+assert talk(option(5) + option(3)) == b''
+assert struct.unpack('>QIII', talk(option(5))[:20])[2] == 1
+"
 # In the clear, with a foreign certificate, with none: no.
 expect 1 nbdinfo "nbd://localhost:$port/"
 expect 1 nbdinfo "$(secure alien)"
