@@ -14,7 +14,7 @@ options() {
 }
 
 commands=$("$BIN/memsync-nbd" --help | sed -n 's/^  \([a-z]*\) .*/\1/p')
-[ "$(wc -w <<<"$commands")" = 1 ] || { echo "commands: $commands"; exit 1; }
+[ "$(wc -w <<<"$commands")" = 4 ] || { echo "commands: $commands"; exit 1; }
 all=$(for c in $commands; do options "$c"; done | sort -u)
 [ "$(wc -l <<<"$all")" -gt 10 ] || { echo "too few options: $all"; exit 1; }
 readme=$(sed -n '/^## Parameters/,/^### /p' "$here/README.md" |
@@ -31,9 +31,10 @@ done
 want='Name Synopsis Description Examples Parameters Limits See also'
 got=$(sed -n 's/^## //p' "$here/README.md" | paste -sd' ')
 [ "$got" = "$want" ] || { echo "sections of README.md: $got"; status=1; }
-# Defaults: what --dump-config says stands in the table.
-while read -r option default; do
-	real=$("$BIN/memsync-nbd" serve --dump-config | sed -n "s/^${option#--}=//p")
-	[ "$real" = "$default" ] || { echo "$option: default $default in README.md, $real in fact"; status=1; }
-done < <(sed -nE 's/^\| `(--[a-z-]+)` \| ([^ |]+) \|.*/\1 \2/p' "$here/README.md")
+# Defaults: what --dump-config of the command says stands in its table.
+while read -r command option default; do
+	real=$("$BIN/memsync-nbd" "$command" --dump-config | sed -n "s/^${option#--}=//p")
+	[ "$real" = "$default" ] || { echo "$command $option: default $default in README.md, $real in fact"; status=1; }
+done < <(sed -nE -e '/^Of `[a-z]+`:$/ { s/^Of `([a-z]+)`:$/\1/; h }' \
+	-e '/^\| `--[a-z-]+` \| [^ |]+ \|/ { s/^\| `(--[a-z-]+)` \| ([^ |]+) \|.*/\1 \2/; x; p; x; p }' "$here/README.md" | paste -d' ' - -)
 exit $status
