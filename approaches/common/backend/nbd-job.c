@@ -224,8 +224,43 @@ static void orphan(struct nbd_piece *p)
 	p->job = NULL;
 }
 
+static bool changes(enum ms_op op)
+{
+	return op == MS_OP_WRITE || op == MS_OP_ZERO || op == MS_OP_TRIM;
+}
+
+/* The server has it still. */
+static void leave_behind(struct nbd_store *s, struct nbd_piece *p)
+{
+	orphan(p);
+	s->left_behind++;
+	p->stale = changes(p->op);
+	if (p->stale)
+		TAILQ_INSERT_TAIL(&s->stale, p, job_link);
+}
+
+/*
+ * A change that was left behind may be made at any time until it is answered;
+ * a newer one of the same bytes must not be made before it.
+ */
+static bool must_wait(const struct nbd_store *s, const struct nbd_job *j)
+{
+	const struct ms_io *io = j->io;
+	const struct nbd_piece *p = NULL;
+
+	if (!changes(io->op))
+		return false;
+	TAILQ_FOREACH(p, &s->stale, job_link)
+	if (p->offset < io->offset + io->length &&
+	    io->offset < p->offset + p->length)
+		return true;
+	return false;
+}
+
 static void drop(struct nbd_store *s, struct nbd_piece *p)
 {
+	if (p->stale)
+		TAILQ_REMOVE(&s->stale, p, job_link);
 	unassign(s, p);
 	orphan(p);
 	nbd_piece_free(s, p);
@@ -366,9 +401,13 @@ static int cut(struct nbd_store *s, struct nbd_job *j, struct nbd_conn *c)
 /* Hand out pieces of one queue; stops where the window or room ends. */
 static void serve_queue(struct nbd_store *s, struct nbd_queue *q)
 {
-	struct nbd_job *j = NULL;
+	struct nbd_job *j = TAILQ_FIRST(q);
 
-	while ((j = TAILQ_FIRST(q)) != NULL) {
+	while (j) {
+		if (must_wait(s, j)) {
+			j = TAILQ_NEXT(j, queue_link);
+			continue;
+		}
 		bool lane = goes_first(j);
 		if (!lane && moves_bytes(j->io->op) &&
 		    s->outstanding >= s->config.window)
@@ -376,11 +415,14 @@ static void serve_queue(struct nbd_store *s, struct nbd_queue *q)
 		struct nbd_conn *c = pick(s, lane);
 		if (!c)
 			return;
+		struct nbd_job *next = TAILQ_NEXT(j, queue_link);
 		int rc = cut(s, j, c);
 		if (rc) {
 			fail(j, rc);
 			finish_if_over(s, j);
 		}
+		if (!j->queue || rc)
+			j = next;
 	}
 }
 
@@ -417,8 +459,7 @@ void nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
 		if (!p->conn) {
 			drop(s, p);
 		} else if (!holds_buffer(p)) {
-			orphan(p);
-			s->left_behind++;
+			leave_behind(s, p);
 		}
 	}
 	if (j->pending == 0)

@@ -228,6 +228,7 @@ static void init(struct nbd_store *s)
 	TAILQ_INIT(&s->jobs);
 	TAILQ_INIT(&s->finished);
 	TAILQ_INIT(&s->job_spare);
+	TAILQ_INIT(&s->stale);
 	TAILQ_INIT(&s->redo);
 	TAILQ_INIT(&s->piece_spare);
 	TAILQ_INIT(&s->to_send);

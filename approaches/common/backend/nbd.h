@@ -64,7 +64,8 @@ struct nbd_piece {
 	struct nbd_conn *conn; /* NULL: waits for one */
 	enum ms_op op;
 	unsigned flags;
-	bool lane; /* goes ahead, outside of the window */
+	bool stale; /* left behind, and the server may still do it */
+	bool lane;  /* goes ahead, outside of the window */
 	uint64_t offset;
 	uint64_t length;
 	char *bytes;   /* the caller's, READ and WRITE */
@@ -164,7 +165,8 @@ struct nbd_store {
 	struct nbd_queue jobs; /* all of them, by all_link */
 	struct nbd_queue finished;
 	struct nbd_queue job_spare;
-	struct nbd_batch redo; /* pieces of lost connections */
+	struct nbd_batch stale; /* changes left behind, by job_link */
+	struct nbd_batch redo;	/* pieces of lost connections */
 	struct nbd_batch piece_spare;
 	struct nbd_batch to_send;
 	struct nbd_batch answered; /* the loop's, without the lock */

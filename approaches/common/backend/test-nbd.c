@@ -244,6 +244,65 @@ static void test_deadline(void)
 	nbd_server_kill(&s, SIGTERM);
 }
 
+/*
+ * A write whose time is over is still the server's, and here it is slow: what
+ * is written to the same place afterwards must not be overwritten by it.
+ */
+static void test_stale_write(void)
+{
+	struct nbd_server s;
+	struct nbd_task t[2];
+	char disk[260];
+	char read_script[400];
+	char write_script[700];
+	char old = 'o';
+	char new = 'n';
+
+	nbd_server_init(&s);
+	(void)snprintf(disk, sizeof(disk), "%s/disk", s.dir);
+	int fd = open(disk, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	CHECK(fd >= 0 && ftruncate(fd, 4096) == 0 && close(fd) == 0);
+	(void)snprintf(read_script, sizeof(read_script),
+		       "pread=dd if=%s bs=1 count=$3 skip=$4 status=none",
+		       disk);
+	(void)snprintf(write_script, sizeof(write_script),
+		       "pwrite=if mkdir %s/first 2>/dev/null; then sleep 1; "
+		       "fi; dd of=%s bs=1 seek=$4 conv=notrunc status=none",
+		       s.dir, disk);
+	NBD_START(&s, "eval", "get_size=echo 4096", "can_write=exit 0",
+		  "thread_model=echo parallel", read_script, write_script);
+	struct ms_backend *b = nbd_open_with(&s, "");
+	uint64_t soon = ms_now_ns() + 150 * MS_NS_PER_MS;
+	nbd_task_start(b, &t[0],
+		       (struct ms_io){.op = MS_OP_WRITE,
+				      .length = 1,
+				      .offset = 7,
+				      .buf = &old,
+				      .deadline_ns = soon});
+	CHECK_EQ(nbd_task_wait(&t[0]), -ETIMEDOUT);
+	uint64_t start = ms_now_ns();
+	nbd_task_start(b, &t[0],
+		       (struct ms_io){.op = MS_OP_WRITE,
+				      .length = 1,
+				      .offset = 7,
+				      .buf = &new});
+	/* Another place need not wait. */
+	nbd_task_start(b, &t[1],
+		       (struct ms_io){.op = MS_OP_WRITE,
+				      .length = 1,
+				      .offset = 8,
+				      .buf = &new});
+	CHECK_EQ(nbd_task_wait(&t[1]), 0);
+	CHECK(elapsed_ms(start) < 600);
+	CHECK_EQ(nbd_task_wait(&t[0]), 0);
+	nbd_pause_ms(1100);
+	char now[2] = "";
+	CHECK_EQ(ms_read_at(b, now, 2, 7), 0);
+	CHECK(now[0] == 'n' && now[1] == 'n');
+	ms_close(b);
+	nbd_server_kill(&s, SIGTERM);
+}
+
 /* A bulk read that makes progress outlives its deadline many times over. */
 static void test_progress(void)
 {
@@ -464,6 +523,7 @@ int main(void)
 	test_block_size();
 	test_extents();
 	test_deadline();
+	test_stale_write();
 	test_progress();
 	test_cancel();
 	test_urgent("connections=4,window=512K", false);
