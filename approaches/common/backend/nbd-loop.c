@@ -152,9 +152,9 @@ static void close_for(struct nbd_job *j)
 {
 	struct nbd_piece *p = NULL;
 
-	TAILQ_FOREACH(p, &j->pieces, job_link)
-	if (p->conn)
-		p->conn->lost = true;
+	for (p = TAILQ_FIRST(&j->pieces); p; p = TAILQ_NEXT(p, job_link))
+		if (p->conn)
+			p->conn->lost = true;
 }
 
 static void check_job(struct nbd_store *s, struct nbd_job *j, uint64_t now)

@@ -145,7 +145,7 @@ static void extent_add(struct nbd_job *job, enum ms_extent_type type,
 
 	if (length > left)
 		length = left;
-	if (length == 0 || job->full)
+	if (length == 0 || job->full || !list)
 		return;
 	struct ms_extent *last =
 		io->extents_used ? &list[io->extents_used - 1] : NULL;

@@ -60,8 +60,8 @@ void nbd_store_unlock(struct nbd_store *s)
 	pthread_mutex_unlock(&s->lock);
 	if (TAILQ_EMPTY(&batch))
 		return;
-	TAILQ_FOREACH(j, &batch, queue_link)
-	ms_done(j->io, j->result, j->origin);
+	for (j = TAILQ_FIRST(&batch); j; j = TAILQ_NEXT(j, queue_link))
+		ms_done(j->io, j->result, j->origin);
 	pthread_mutex_lock(&s->lock);
 	TAILQ_CONCAT(&s->job_spare, &batch, queue_link);
 	pthread_mutex_unlock(&s->lock);

@@ -6,8 +6,9 @@
  * opening, the backend's operations), nbd-dial.c (the thread that connects),
  * nbd-handle.c (one libnbd handle: its settings, what the server can do),
  * nbd-loop.c (the thread that talks: events, deadlines, lost connections),
- * nbd-job.c (requests cut into pieces and handed to connections), nbd-piece.c
- * (one piece as a libnbd command).
+ * nbd-job.c (callers' requests and their pieces), nbd-dispatch.c (cutting, and
+ * which connection gets what when), nbd-piece.c (one piece as a libnbd
+ *command).
  *
  *	caller's io --> job --cut--> piece, piece ... --> connection
  *	   done  <------ job <---all answered-- piece <-- libnbd's callback
@@ -37,6 +38,9 @@ enum {
 	NBD_URGENT_BYTES = 128 << 10,
 };
 
+TAILQ_HEAD(nbd_queue, nbd_job);
+TAILQ_HEAD(nbd_batch, nbd_piece);
+
 /* A caller's request while we have it. */
 struct nbd_job {
 	struct ms_io *io;
@@ -51,7 +55,7 @@ struct nbd_job {
 	uint64_t start_ns;
 	uint64_t timeout_ns; /* of time without progress; 0: deadline_ns */
 	uint64_t close_ns;   /* then connections it waits for are closed; 0 */
-	TAILQ_HEAD(, nbd_piece) pieces;
+	struct nbd_batch pieces; /* by job_link */
 	struct nbd_queue *queue; /* pieces are still to be made, or NULL */
 	TAILQ_ENTRY(nbd_job) queue_link; /* or among the finished, or spare */
 	TAILQ_ENTRY(nbd_job) all_link;
@@ -77,9 +81,6 @@ struct nbd_piece {
 	TAILQ_ENTRY(nbd_piece) link;	   /* connection, redo, or spare */
 	TAILQ_ENTRY(nbd_piece) batch_link; /* to be sent, or answered */
 };
-
-TAILQ_HEAD(nbd_queue, nbd_job);
-TAILQ_HEAD(nbd_batch, nbd_piece);
 
 /* Whose a connection is. */
 enum nbd_state {
@@ -229,20 +230,18 @@ bool nbd_handle_ended(struct nbd_handle *h);
 
 /* --- nbd-dial.c ----------------------------------------------------------- */
 
-void *nbd_dial_main(void *store);
+void *nbd_dial_main(void *arg); /* struct nbd_store */
 /* After a failure; by the connection's owner. */
 void nbd_dial_wait_longer(struct nbd_conn *c);
 
 /* --- nbd-loop.c ----------------------------------------------------------- */
 
-void *nbd_loop_main(void *store);
+void *nbd_loop_main(void *arg); /* struct nbd_store */
 
 /* --- nbd-job.c; with the lock held ---------------------------------------- */
 
 /* Take a request over. 0; 1: it is done already; or why it fails at once. */
 int nbd_job_add(struct nbd_store *s, struct ms_io *io, const char **ret_origin);
-/* Cut jobs and hand the pieces to connections, as the window allows. */
-void nbd_dispatch(struct nbd_store *s);
 /* A piece was answered with `result`: it is freed. */
 void nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result);
 /* The connection that had the piece is gone. */
@@ -255,6 +254,23 @@ void nbd_fail_all(struct nbd_store *s, int error);
 /* Durability can no longer be claimed for what was not flushed. */
 void nbd_fail_syncs(struct nbd_store *s);
 void nbd_job_memory_free(struct nbd_store *s);
+/* Short, and somebody waits: it waits for no window. */
+bool nbd_job_goes_first(const struct nbd_job *j);
+/* No more pieces are to be made of it. */
+void nbd_job_dequeue(struct nbd_job *j);
+/* The first error ends a job as soon as no piece of it is under way. */
+void nbd_job_fail(struct nbd_job *j, int result);
+void nbd_job_end_if_over(struct nbd_store *s, struct nbd_job *j);
+/* What kind of operation it is. */
+bool nbd_moves_bytes(enum ms_op op);
+bool nbd_changes(enum ms_op op);
+/* What a piece counts in the window, bytes. */
+uint64_t nbd_piece_weight(const struct nbd_piece *p);
+
+/* --- nbd-dispatch.c; with the lock held ----------------------------------- */
+
+/* Cut jobs and hand the pieces to connections, as the window allows. */
+void nbd_dispatch(struct nbd_store *s);
 
 /* --- nbd-piece.c ---------------------------------------------------------- */
 
