@@ -19,10 +19,10 @@ enum {
 static void assign(struct nbd_store *s, struct nbd_piece *p, struct nbd_conn *c)
 {
 	p->conn = c;
-	c->outstanding += nbd_piece_weight(p);
+	c->outstanding += ms_nbd_piece_weight(p);
 	c->count++;
 	if (!p->lane)
-		s->outstanding += nbd_piece_weight(p);
+		s->outstanding += ms_nbd_piece_weight(p);
 	TAILQ_INSERT_TAIL(&c->pieces, p, link);
 	TAILQ_INSERT_TAIL(&s->to_send, p, batch_link);
 	s->requests++;
@@ -37,7 +37,7 @@ static bool must_wait(const struct nbd_store *s, const struct nbd_job *j)
 	const struct ms_io *io = j->io;
 	const struct nbd_piece *p = NULL;
 
-	if (!nbd_changes(io->op))
+	if (!ms_nbd_changes(io->op))
 		return false;
 	for (p = TAILQ_FIRST(&s->stale); p; p = TAILQ_NEXT(p, job_link))
 		if (p->offset < io->offset + io->length &&
@@ -52,7 +52,7 @@ static uint64_t length_max(const struct nbd_store *s, enum ms_op op)
 		return EXTENTS_MAX;
 	if (op == MS_OP_POPULATE)
 		return s->features.length_max;
-	return nbd_moves_bytes(op) ? s->piece_max : ZERO_MAX;
+	return ms_nbd_moves_bytes(op) ? s->piece_max : ZERO_MAX;
 }
 
 static bool usable(const struct nbd_conn *c)
@@ -91,19 +91,19 @@ static int cut(struct nbd_store *s, struct nbd_job *j, struct nbd_conn *c)
 	bool ranged = io->op != MS_OP_SYNC;
 	uint64_t left = ranged ? io->length - j->cursor : 0;
 	uint64_t most = length_max(s, io->op);
-	struct nbd_piece *p =
-		nbd_piece_new(s, io->deadline_ns && nbd_moves_bytes(io->op));
+	struct nbd_piece *p = ms_nbd_piece_new(
+		s, io->deadline_ns && ms_nbd_moves_bytes(io->op));
 
 	if (!p)
 		return -ENOMEM;
 	p->job = j;
 	p->op = io->op;
 	p->flags = io->flags;
-	p->lane = nbd_job_goes_first(j);
+	p->lane = ms_nbd_job_goes_first(j);
 	p->offset = ranged ? io->offset + j->cursor : 0;
 	p->length = left < most ? left : most;
 	p->covers = s->changes;
-	if (nbd_moves_bytes(io->op))
+	if (ms_nbd_moves_bytes(io->op))
 		p->bytes = (char *)io->buf + j->cursor;
 	TAILQ_INSERT_TAIL(&j->pieces, p, job_link);
 	j->pending++;
@@ -113,7 +113,7 @@ static int cut(struct nbd_store *s, struct nbd_job *j, struct nbd_conn *c)
 	assign(s, p, c);
 	/* What follows in a list of extents depends on the answer. */
 	if (!ranged || io->op == MS_OP_EXTENTS || j->cursor == io->length)
-		nbd_job_dequeue(j);
+		ms_nbd_job_dequeue(j);
 	return 0;
 }
 
@@ -127,8 +127,8 @@ static void serve_queue(struct nbd_store *s, struct nbd_queue *q)
 			j = TAILQ_NEXT(j, queue_link);
 			continue;
 		}
-		bool lane = nbd_job_goes_first(j);
-		if (!lane && nbd_moves_bytes(j->io->op) &&
+		bool lane = ms_nbd_job_goes_first(j);
+		if (!lane && ms_nbd_moves_bytes(j->io->op) &&
 		    s->outstanding >= s->config.window)
 			return;
 		struct nbd_conn *c = pick(s, lane);
@@ -137,15 +137,15 @@ static void serve_queue(struct nbd_store *s, struct nbd_queue *q)
 		struct nbd_job *next = TAILQ_NEXT(j, queue_link);
 		int rc = cut(s, j, c);
 		if (rc) {
-			nbd_job_fail(j, rc);
-			nbd_job_end_if_over(s, j);
+			ms_nbd_job_fail(j, rc);
+			ms_nbd_job_end_if_over(s, j);
 		}
 		if (!j->queue || rc)
 			j = next;
 	}
 }
 
-void nbd_dispatch(struct nbd_store *s)
+void ms_nbd_dispatch(struct nbd_store *s)
 {
 	struct nbd_piece *p = NULL;
 

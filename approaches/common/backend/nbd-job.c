@@ -17,7 +17,7 @@ static const char in_doubt[] =
 
 /* --- jobs ----------------------------------------------------------------- */
 
-bool nbd_moves_bytes(enum ms_op op)
+bool ms_nbd_moves_bytes(enum ms_op op)
 {
 	return op == MS_OP_READ || op == MS_OP_WRITE;
 }
@@ -25,23 +25,23 @@ bool nbd_moves_bytes(enum ms_op op)
 /* What libnbd may write into or send from until it is answered. */
 static bool holds_buffer(const struct nbd_piece *p)
 {
-	return nbd_moves_bytes(p->op) && !p->own;
+	return ms_nbd_moves_bytes(p->op) && !p->own;
 }
 
 /* Short, and somebody waits: it waits for no window. */
-bool nbd_job_goes_first(const struct nbd_job *j)
+bool ms_nbd_job_goes_first(const struct nbd_job *j)
 {
 	const struct ms_io *io = j->io;
 
 	if (io->op == MS_OP_SYNC || io->op == MS_OP_EXTENTS)
 		return true;
 	return j->urgent &&
-	       (!nbd_moves_bytes(io->op) || io->length <= NBD_URGENT_BYTES);
+	       (!ms_nbd_moves_bytes(io->op) || io->length <= NBD_URGENT_BYTES);
 }
 
 static struct nbd_queue *queue_of(struct nbd_store *s, const struct nbd_job *j)
 {
-	if (nbd_job_goes_first(j))
+	if (ms_nbd_job_goes_first(j))
 		return &s->first;
 	return j->urgent ? &s->urgent : &s->bulk;
 }
@@ -52,7 +52,7 @@ static void enqueue(struct nbd_store *s, struct nbd_job *j)
 	TAILQ_INSERT_TAIL(j->queue, j, queue_link);
 }
 
-void nbd_job_dequeue(struct nbd_job *j)
+void ms_nbd_job_dequeue(struct nbd_job *j)
 {
 	if (j->queue)
 		TAILQ_REMOVE(j->queue, j, queue_link);
@@ -61,25 +61,25 @@ void nbd_job_dequeue(struct nbd_job *j)
 
 static void finish(struct nbd_store *s, struct nbd_job *j)
 {
-	nbd_job_dequeue(j);
+	ms_nbd_job_dequeue(j);
 	TAILQ_REMOVE(&s->jobs, j, all_link);
 	/* From here on a cancel finds nothing. */
 	j->io->hold[0] = NULL;
 	TAILQ_INSERT_TAIL(&s->finished, j, queue_link);
 }
 
-void nbd_job_end_if_over(struct nbd_store *s, struct nbd_job *j)
+void ms_nbd_job_end_if_over(struct nbd_store *s, struct nbd_job *j)
 {
 	if (!j->queue && j->pending == 0)
 		finish(s, j);
 }
 
 /* The first error ends a job as soon as no piece of it is under way. */
-void nbd_job_fail(struct nbd_job *j, int result)
+void ms_nbd_job_fail(struct nbd_job *j, int result)
 {
 	if (j->result == 0)
 		j->result = result;
-	nbd_job_dequeue(j);
+	ms_nbd_job_dequeue(j);
 }
 
 static bool counts_progress(const struct ms_io *io)
@@ -115,7 +115,8 @@ static int answer_sync(struct nbd_store *s, const char **ret_origin)
 	return s->changes ? -EOPNOTSUPP : 1;
 }
 
-int nbd_job_add(struct nbd_store *s, struct ms_io *io, const char **ret_origin)
+int ms_nbd_job_add(struct nbd_store *s, struct ms_io *io,
+		   const char **ret_origin)
 {
 	struct nbd_job *j = TAILQ_FIRST(&s->job_spare);
 	int rc = s->dead ? -ENOTCONN : 0;
@@ -145,7 +146,7 @@ int nbd_job_add(struct nbd_store *s, struct ms_io *io, const char **ret_origin)
 	return 0;
 }
 
-void nbd_job_hurry(struct nbd_store *s, const struct ms_io *io)
+void ms_nbd_job_hurry(struct nbd_store *s, const struct ms_io *io)
 {
 	struct nbd_job *j = TAILQ_FIRST(&s->bulk);
 
@@ -153,13 +154,13 @@ void nbd_job_hurry(struct nbd_store *s, const struct ms_io *io)
 		j = TAILQ_NEXT(j, queue_link);
 	if (!j)
 		return;
-	nbd_job_dequeue(j);
+	ms_nbd_job_dequeue(j);
 	j->urgent = true;
 	enqueue(s, j);
-	nbd_wake_loop(s);
+	ms_nbd_wake_loop(s);
 }
 
-void nbd_job_memory_free(struct nbd_store *s)
+void ms_nbd_job_memory_free(struct nbd_store *s)
 {
 	struct nbd_job *j = NULL;
 
@@ -171,9 +172,9 @@ void nbd_job_memory_free(struct nbd_store *s)
 
 /* --- pieces and connections ----------------------------------------------- */
 
-uint64_t nbd_piece_weight(const struct nbd_piece *p)
+uint64_t ms_nbd_piece_weight(const struct nbd_piece *p)
 {
-	return nbd_moves_bytes(p->op) ? p->length : 0;
+	return ms_nbd_moves_bytes(p->op) ? p->length : 0;
 }
 
 static void unassign(struct nbd_store *s, struct nbd_piece *p)
@@ -185,10 +186,10 @@ static void unassign(struct nbd_store *s, struct nbd_piece *p)
 		return;
 	}
 	p->conn = NULL;
-	c->outstanding -= nbd_piece_weight(p);
+	c->outstanding -= ms_nbd_piece_weight(p);
 	c->count--;
 	if (!p->lane)
-		s->outstanding -= nbd_piece_weight(p);
+		s->outstanding -= ms_nbd_piece_weight(p);
 	TAILQ_REMOVE(&c->pieces, p, link);
 }
 
@@ -202,7 +203,7 @@ static void orphan(struct nbd_piece *p)
 	p->job = NULL;
 }
 
-bool nbd_changes(enum ms_op op)
+bool ms_nbd_changes(enum ms_op op)
 {
 	return op == MS_OP_WRITE || op == MS_OP_ZERO || op == MS_OP_TRIM;
 }
@@ -212,7 +213,7 @@ static void leave_behind(struct nbd_store *s, struct nbd_piece *p)
 {
 	orphan(p);
 	s->left_behind++;
-	p->stale = nbd_changes(p->op);
+	p->stale = ms_nbd_changes(p->op);
 	if (p->stale)
 		TAILQ_INSERT_TAIL(&s->stale, p, job_link);
 }
@@ -223,7 +224,7 @@ static void drop(struct nbd_store *s, struct nbd_piece *p)
 		TAILQ_REMOVE(&s->stale, p, job_link);
 	unassign(s, p);
 	orphan(p);
-	nbd_piece_free(s, p);
+	ms_nbd_piece_free(s, p);
 }
 
 static void account(struct nbd_store *s, const struct nbd_piece *p)
@@ -249,7 +250,7 @@ static int extents_answered(struct nbd_store *s, struct nbd_job *j)
 	return 0;
 }
 
-void nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result)
+void ms_nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result)
 {
 	struct nbd_job *j = p->job;
 	enum ms_op op = p->op;
@@ -262,22 +263,22 @@ void nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result)
 	if (op == MS_OP_EXTENTS && result == 0)
 		result = extents_answered(s, j);
 	if (result)
-		nbd_job_fail(j, result);
-	nbd_job_end_if_over(s, j);
+		ms_nbd_job_fail(j, result);
+	ms_nbd_job_end_if_over(s, j);
 }
 
-void nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p)
+void ms_nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p)
 {
 	struct nbd_job *j = p->job;
 
 	if (!j || j->result) {
 		drop(s, p);
 		if (j)
-			nbd_job_end_if_over(s, j);
+			ms_nbd_job_end_if_over(s, j);
 	} else if (s->config.reconnect_ns == 0) {
-		nbd_piece_done(s, p, -ENOTCONN);
+		ms_nbd_piece_done(s, p, -ENOTCONN);
 	} else if (p->op == MS_OP_EXTENTS && j->cursor != j->before) {
-		nbd_piece_done(s, p, 0);
+		ms_nbd_piece_done(s, p, 0);
 	} else {
 		unassign(s, p);
 		TAILQ_INSERT_TAIL(&s->redo, p, link);
@@ -287,12 +288,12 @@ void nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p)
 
 /* --- ending early --------------------------------------------------------- */
 
-void nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
+void ms_nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
 {
 	struct nbd_piece *p = TAILQ_FIRST(&j->pieces);
 	struct nbd_piece *next = NULL;
 
-	nbd_job_fail(j, j->abort);
+	ms_nbd_job_fail(j, j->abort);
 	for (; p; p = next) {
 		next = TAILQ_NEXT(p, job_link);
 		if (!p->conn) {
@@ -308,7 +309,7 @@ void nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
 }
 
 /* Only when no connection has a piece. */
-void nbd_fail_all(struct nbd_store *s, int error)
+void ms_nbd_fail_all(struct nbd_store *s, int error)
 {
 	struct nbd_job *j = NULL;
 	struct nbd_piece *p = NULL;
@@ -316,12 +317,12 @@ void nbd_fail_all(struct nbd_store *s, int error)
 	while ((p = TAILQ_FIRST(&s->redo)) != NULL)
 		drop(s, p);
 	while ((j = TAILQ_FIRST(&s->jobs)) != NULL) {
-		nbd_job_fail(j, error);
+		ms_nbd_job_fail(j, error);
 		finish(s, j);
 	}
 }
 
-void nbd_fail_syncs(struct nbd_store *s)
+void ms_nbd_fail_syncs(struct nbd_store *s)
 {
 	struct nbd_job *j = TAILQ_FIRST(&s->jobs);
 	struct nbd_job *next = NULL;
@@ -336,7 +337,7 @@ void nbd_fail_syncs(struct nbd_store *s)
 			continue;
 		j->origin = in_doubt;
 		j->abort = -EIO;
-		nbd_job_abort(s, j, 0);
+		ms_nbd_job_abort(s, j, 0);
 		told = true;
 	}
 	if (!told)
