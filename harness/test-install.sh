@@ -71,7 +71,7 @@ fi
 
 # The library alone static; those below it as the system has them.
 unset PKG_CONFIG_SYSROOT_DIR
-read -ra below < <(pkg-config --libs jansson libxxhash zlib)
+read -ra below < <(pkg-config --libs jansson libxxhash zlib libnbd)
 "${CC:-cc}" -o "$TMP/static" -I"$to$prefix/include" "$TMP/user.c" \
 	"$to$prefix/lib/libmemsync.a" "${below[@]}" -lm -pthread || complain "cc, static"
 "$TMP/static" >"$TMP/out" || complain "the static program: exit $?"

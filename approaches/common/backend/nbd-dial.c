@@ -20,11 +20,11 @@
 static void give_up(struct nbd_store *s, int error)
 {
 	s->dead = error;
-	nbd_store_why(s, "%s", ms_err_text());
+	ms_nbd_store_why(s, "%s", ms_err_text());
 	(void)pthread_cond_broadcast(&s->changed);
 }
 
-void nbd_dial_wait_longer(struct nbd_conn *c)
+void ms_nbd_dial_wait_longer(struct nbd_conn *c)
 {
 	c->dial_wait_ns = c->dial_wait_ns ? 2 * c->dial_wait_ns : WAIT_FIRST_NS;
 	if (c->dial_wait_ns > WAIT_MAX_NS)
@@ -35,11 +35,11 @@ static void fail(struct nbd_store *s, struct nbd_conn *c, int error)
 {
 	nbd_close(c->handle);
 	c->handle = NULL;
-	nbd_dial_wait_longer(c);
+	ms_nbd_dial_wait_longer(c);
 	c->dial_next_ns = ms_now_ns() + c->dial_wait_ns;
 	pthread_mutex_lock(&s->lock);
 	if (s->up)
-		nbd_store_why(s, "%s", ms_err_text());
+		ms_nbd_store_why(s, "%s", ms_err_text());
 	else
 		give_up(s, error);
 	pthread_mutex_unlock(&s->lock);
@@ -74,7 +74,7 @@ static void learn(struct nbd_store *s, const struct nbd_features *f)
 static void dial_succeeded(struct nbd_store *s, struct nbd_conn *c)
 {
 	struct nbd_features f;
-	int rc = nbd_handle_features(c->handle, &s->config, &f);
+	int rc = ms_nbd_handle_features(c->handle, &s->config, &f);
 
 	if (rc == 0 && s->up && !same_export(&s->features, &f))
 		rc = ms_err_plain(-ESTALE,
@@ -89,13 +89,13 @@ static void dial_succeeded(struct nbd_store *s, struct nbd_conn *c)
 	if (!s->up)
 		learn(s, &f);
 	c->state = NBD_FRESH;
-	nbd_wake_loop(s);
+	ms_nbd_wake_loop(s);
 	pthread_mutex_unlock(&s->lock);
 }
 
 static void go_on(struct nbd_store *s, struct nbd_conn *c, short revents)
 {
-	int rc = nbd_handle_continue(c->handle, &s->config, revents);
+	int rc = ms_nbd_handle_continue(c->handle, &s->config, revents);
 
 	if (rc == 0 && ms_now_ns() - c->dial_start_ns > s->config.connect_ns)
 		rc = ms_err(-ETIMEDOUT, "nbd: %s", s->config.uri);
@@ -122,7 +122,7 @@ static void begin(struct nbd_store *s, uint64_t now)
 	for (unsigned i = 0; i < count; i++) {
 		struct nbd_conn *c = start[i];
 		c->dial_start_ns = ms_now_ns();
-		int rc = nbd_handle_start(&s->config, &c->handle);
+		int rc = ms_nbd_handle_start(&s->config, &c->handle);
 		if (rc)
 			fail(s, c, rc);
 	}
@@ -144,8 +144,8 @@ static unsigned collect(struct nbd_store *s, struct pollfd *fds,
 			continue;
 		if (c->handle) {
 			/* An ended one is found by looking at it. */
-			if (!nbd_handle_poll(c->handle, &fds[n].fd,
-					     &fds[n].events))
+			if (!ms_nbd_handle_poll(c->handle, &fds[n].fd,
+						&fds[n].events))
 				until = 0;
 			else
 				until = c->dial_start_ns + s->config.connect_ns;
@@ -168,7 +168,7 @@ static int sleep_ms(uint64_t until)
 	return until <= now ? 0 : (int)((until - now) / MS_NS_PER_MS) + 1;
 }
 
-void *nbd_dial_main(void *arg)
+void *ms_nbd_dial_main(void *arg)
 {
 	struct nbd_store *s = arg;
 	struct pollfd fds[NBD_CONNECTIONS_MAX + 2];

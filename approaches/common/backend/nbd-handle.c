@@ -34,7 +34,7 @@ static bool is_tls_uri(const char *uri)
 	return strncmp(uri, "nbds:", 5) == 0 || strncmp(uri, "nbds+", 5) == 0;
 }
 
-int nbd_config_check(const struct nbd_config *config)
+int ms_nbd_config_check(const struct nbd_config *config)
 {
 	bool secret = config->certificates || config->psk || config->user;
 
@@ -78,7 +78,8 @@ static int set_tls(struct nbd_handle *h, const struct nbd_config *config)
 	return nbd_set_tls_verify_peer(h, config->trust == 0);
 }
 
-int nbd_handle_start(const struct nbd_config *config, struct nbd_handle **ret)
+int ms_nbd_handle_start(const struct nbd_config *config,
+			struct nbd_handle **ret)
 {
 	struct nbd_handle *h = nbd_create();
 
@@ -96,16 +97,16 @@ int nbd_handle_start(const struct nbd_config *config, struct nbd_handle **ret)
 	return 0;
 }
 
-bool nbd_handle_ended(struct nbd_handle *h)
+bool ms_nbd_handle_ended(struct nbd_handle *h)
 {
 	return nbd_aio_is_dead(h) > 0 || nbd_aio_is_closed(h) > 0;
 }
 
-bool nbd_handle_poll(struct nbd_handle *h, int *ret_fd, short *ret_events)
+bool ms_nbd_handle_poll(struct nbd_handle *h, int *ret_fd, short *ret_events)
 {
 	unsigned direction = nbd_aio_get_direction(h);
 
-	*ret_fd = nbd_handle_ended(h) ? -1 : nbd_aio_get_fd(h);
+	*ret_fd = ms_nbd_handle_ended(h) ? -1 : nbd_aio_get_fd(h);
 	*ret_events =
 		(short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
 			(direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
@@ -130,12 +131,12 @@ static int notify(struct nbd_handle *h, short revents)
 	return 0;
 }
 
-int nbd_handle_continue(struct nbd_handle *h, const struct nbd_config *config,
-			short revents)
+int ms_nbd_handle_continue(struct nbd_handle *h,
+			   const struct nbd_config *config, short revents)
 {
-	if (revents && notify(h, revents) && nbd_handle_ended(h))
+	if (revents && notify(h, revents) && ms_nbd_handle_ended(h))
 		return failed(config->uri);
-	if (nbd_handle_ended(h))
+	if (ms_nbd_handle_ended(h))
 		return ms_err_plain(-ECONNRESET,
 				    "nbd: %s: the server closed the connection",
 				    config->uri);
@@ -221,8 +222,9 @@ static int read_sizes(struct nbd_handle *h, const char *uri,
 	return 0;
 }
 
-int nbd_handle_features(struct nbd_handle *h, const struct nbd_config *config,
-			struct nbd_features *ret)
+int ms_nbd_handle_features(struct nbd_handle *h,
+			   const struct nbd_config *config,
+			   struct nbd_features *ret)
 {
 	struct nbd_features f = {0};
 	int rc = read_sizes(h, config->uri, &f);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests of callers (jobs), the pieces they are cut into, and which
- * connection gets which piece when. Everything here runs with the lock held.
+ * Requests of callers (jobs), what becomes of their pieces, and how they end.
+ * Everything here runs with the lock held.
  */
 #include "approaches/common/backend/nbd.h"
 #include "approaches/common/util/clock.h"
@@ -11,22 +11,13 @@
 
 #define CLOSE_AFTER_NS MS_NS_PER_S
 
-enum {
-	/* Ranges without bytes are cut too: a server may fill a long one with
-	 * zeros, or read it, and answers nothing else meanwhile. */
-	ZERO_MAX = 64 << 20,
-	EXTENTS_MAX = 1 << 30,
-	/* More would only wait in sockets, where nothing overtakes it. */
-	PIECES_MAX = 128,
-};
-
 /* Where what a failed SYNC means is said: its text is only the errno's. */
 static const char in_doubt[] =
 	"nbd: the server was lost with changes that were not flushed";
 
 /* --- jobs ----------------------------------------------------------------- */
 
-static bool moves_bytes(enum ms_op op)
+bool ms_nbd_moves_bytes(enum ms_op op)
 {
 	return op == MS_OP_READ || op == MS_OP_WRITE;
 }
@@ -34,23 +25,23 @@ static bool moves_bytes(enum ms_op op)
 /* What libnbd may write into or send from until it is answered. */
 static bool holds_buffer(const struct nbd_piece *p)
 {
-	return moves_bytes(p->op) && !p->own;
+	return ms_nbd_moves_bytes(p->op) && !p->own;
 }
 
 /* Short, and somebody waits: it waits for no window. */
-static bool goes_first(const struct nbd_job *j)
+bool ms_nbd_job_goes_first(const struct nbd_job *j)
 {
 	const struct ms_io *io = j->io;
 
 	if (io->op == MS_OP_SYNC || io->op == MS_OP_EXTENTS)
 		return true;
 	return j->urgent &&
-	       (!moves_bytes(io->op) || io->length <= NBD_URGENT_BYTES);
+	       (!ms_nbd_moves_bytes(io->op) || io->length <= NBD_URGENT_BYTES);
 }
 
 static struct nbd_queue *queue_of(struct nbd_store *s, const struct nbd_job *j)
 {
-	if (goes_first(j))
+	if (ms_nbd_job_goes_first(j))
 		return &s->first;
 	return j->urgent ? &s->urgent : &s->bulk;
 }
@@ -61,7 +52,7 @@ static void enqueue(struct nbd_store *s, struct nbd_job *j)
 	TAILQ_INSERT_TAIL(j->queue, j, queue_link);
 }
 
-static void dequeue(struct nbd_job *j)
+void ms_nbd_job_dequeue(struct nbd_job *j)
 {
 	if (j->queue)
 		TAILQ_REMOVE(j->queue, j, queue_link);
@@ -70,25 +61,25 @@ static void dequeue(struct nbd_job *j)
 
 static void finish(struct nbd_store *s, struct nbd_job *j)
 {
-	dequeue(j);
+	ms_nbd_job_dequeue(j);
 	TAILQ_REMOVE(&s->jobs, j, all_link);
 	/* From here on a cancel finds nothing. */
 	j->io->hold[0] = NULL;
 	TAILQ_INSERT_TAIL(&s->finished, j, queue_link);
 }
 
-static void finish_if_over(struct nbd_store *s, struct nbd_job *j)
+void ms_nbd_job_end_if_over(struct nbd_store *s, struct nbd_job *j)
 {
 	if (!j->queue && j->pending == 0)
 		finish(s, j);
 }
 
 /* The first error ends a job as soon as no piece of it is under way. */
-static void fail(struct nbd_job *j, int result)
+void ms_nbd_job_fail(struct nbd_job *j, int result)
 {
 	if (j->result == 0)
 		j->result = result;
-	dequeue(j);
+	ms_nbd_job_dequeue(j);
 }
 
 static bool counts_progress(const struct ms_io *io)
@@ -124,7 +115,8 @@ static int answer_sync(struct nbd_store *s, const char **ret_origin)
 	return s->changes ? -EOPNOTSUPP : 1;
 }
 
-int nbd_job_add(struct nbd_store *s, struct ms_io *io, const char **ret_origin)
+int ms_nbd_job_add(struct nbd_store *s, struct ms_io *io,
+		   const char **ret_origin)
 {
 	struct nbd_job *j = TAILQ_FIRST(&s->job_spare);
 	int rc = s->dead ? -ENOTCONN : 0;
@@ -154,22 +146,21 @@ int nbd_job_add(struct nbd_store *s, struct ms_io *io, const char **ret_origin)
 	return 0;
 }
 
-void nbd_job_hurry(struct nbd_store *s, const struct ms_io *io)
+void ms_nbd_job_hurry(struct nbd_store *s, const struct ms_io *io)
 {
-	struct nbd_job *j = NULL;
+	struct nbd_job *j = TAILQ_FIRST(&s->bulk);
 
-	TAILQ_FOREACH(j, &s->bulk, queue_link)
-	if (j->io == io)
-		break;
+	while (j && j->io != io)
+		j = TAILQ_NEXT(j, queue_link);
 	if (!j)
 		return;
-	dequeue(j);
+	ms_nbd_job_dequeue(j);
 	j->urgent = true;
 	enqueue(s, j);
-	nbd_wake_loop(s);
+	ms_nbd_wake_loop(s);
 }
 
-void nbd_job_memory_free(struct nbd_store *s)
+void ms_nbd_job_memory_free(struct nbd_store *s)
 {
 	struct nbd_job *j = NULL;
 
@@ -181,21 +172,9 @@ void nbd_job_memory_free(struct nbd_store *s)
 
 /* --- pieces and connections ----------------------------------------------- */
 
-static uint64_t weight(const struct nbd_piece *p)
+uint64_t ms_nbd_piece_weight(const struct nbd_piece *p)
 {
-	return moves_bytes(p->op) ? p->length : 0;
-}
-
-static void assign(struct nbd_store *s, struct nbd_piece *p, struct nbd_conn *c)
-{
-	p->conn = c;
-	c->outstanding += weight(p);
-	c->count++;
-	if (!p->lane)
-		s->outstanding += weight(p);
-	TAILQ_INSERT_TAIL(&c->pieces, p, link);
-	TAILQ_INSERT_TAIL(&s->to_send, p, batch_link);
-	s->requests++;
+	return ms_nbd_moves_bytes(p->op) ? p->length : 0;
 }
 
 static void unassign(struct nbd_store *s, struct nbd_piece *p)
@@ -207,10 +186,10 @@ static void unassign(struct nbd_store *s, struct nbd_piece *p)
 		return;
 	}
 	p->conn = NULL;
-	c->outstanding -= weight(p);
+	c->outstanding -= ms_nbd_piece_weight(p);
 	c->count--;
 	if (!p->lane)
-		s->outstanding -= weight(p);
+		s->outstanding -= ms_nbd_piece_weight(p);
 	TAILQ_REMOVE(&c->pieces, p, link);
 }
 
@@ -224,11 +203,28 @@ static void orphan(struct nbd_piece *p)
 	p->job = NULL;
 }
 
+bool ms_nbd_changes(enum ms_op op)
+{
+	return op == MS_OP_WRITE || op == MS_OP_ZERO || op == MS_OP_TRIM;
+}
+
+/* The server has it still. */
+static void leave_behind(struct nbd_store *s, struct nbd_piece *p)
+{
+	orphan(p);
+	s->left_behind++;
+	p->stale = ms_nbd_changes(p->op);
+	if (p->stale)
+		TAILQ_INSERT_TAIL(&s->stale, p, job_link);
+}
+
 static void drop(struct nbd_store *s, struct nbd_piece *p)
 {
+	if (p->stale)
+		TAILQ_REMOVE(&s->stale, p, job_link);
 	unassign(s, p);
 	orphan(p);
-	nbd_piece_free(s, p);
+	ms_nbd_piece_free(s, p);
 }
 
 static void account(struct nbd_store *s, const struct nbd_piece *p)
@@ -254,7 +250,7 @@ static int extents_answered(struct nbd_store *s, struct nbd_job *j)
 	return 0;
 }
 
-void nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result)
+void ms_nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result)
 {
 	struct nbd_job *j = p->job;
 	enum ms_op op = p->op;
@@ -267,22 +263,22 @@ void nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result)
 	if (op == MS_OP_EXTENTS && result == 0)
 		result = extents_answered(s, j);
 	if (result)
-		fail(j, result);
-	finish_if_over(s, j);
+		ms_nbd_job_fail(j, result);
+	ms_nbd_job_end_if_over(s, j);
 }
 
-void nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p)
+void ms_nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p)
 {
 	struct nbd_job *j = p->job;
 
 	if (!j || j->result) {
 		drop(s, p);
 		if (j)
-			finish_if_over(s, j);
+			ms_nbd_job_end_if_over(s, j);
 	} else if (s->config.reconnect_ns == 0) {
-		nbd_piece_done(s, p, -ENOTCONN);
+		ms_nbd_piece_done(s, p, -ENOTCONN);
 	} else if (p->op == MS_OP_EXTENTS && j->cursor != j->before) {
-		nbd_piece_done(s, p, 0);
+		ms_nbd_piece_done(s, p, 0);
 	} else {
 		unassign(s, p);
 		TAILQ_INSERT_TAIL(&s->redo, p, link);
@@ -290,135 +286,20 @@ void nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p)
 	}
 }
 
-/* --- cutting -------------------------------------------------------------- */
-
-static uint64_t length_max(const struct nbd_store *s, enum ms_op op)
-{
-	if (op == MS_OP_EXTENTS)
-		return EXTENTS_MAX;
-	if (op == MS_OP_POPULATE)
-		return s->features.length_max;
-	return moves_bytes(op) ? s->piece_max : ZERO_MAX;
-}
-
-static bool usable(const struct nbd_conn *c)
-{
-	return c->state == NBD_UP && !c->lost;
-}
-
-/* The first connection is the urgent ones' while there are others. */
-static struct nbd_conn *pick(struct nbd_store *s, bool lane)
-{
-	struct nbd_conn *best = NULL;
-	bool others = false;
-
-	if (lane && usable(&s->conns[0]))
-		return s->conns[0].count < PIECES_MAX ? &s->conns[0] : NULL;
-	for (unsigned i = 1; i < s->conn_count; i++) {
-		struct nbd_conn *c = &s->conns[i];
-		if (!usable(c))
-			continue;
-		others = true;
-		if (c->count < PIECES_MAX &&
-		    (!best || c->outstanding < best->outstanding ||
-		     (c->outstanding == best->outstanding &&
-		      c->count < best->count)))
-			best = c;
-	}
-	if (!others && usable(&s->conns[0]) && s->conns[0].count < PIECES_MAX)
-		best = &s->conns[0];
-	return best;
-}
-
-/* Make the next piece of `j` for `c`. 0 or -ENOMEM. */
-static int cut(struct nbd_store *s, struct nbd_job *j, struct nbd_conn *c)
-{
-	const struct ms_io *io = j->io;
-	bool ranged = io->op != MS_OP_SYNC;
-	uint64_t left = ranged ? io->length - j->cursor : 0;
-	uint64_t most = length_max(s, io->op);
-	struct nbd_piece *p =
-		nbd_piece_new(s, io->deadline_ns && moves_bytes(io->op));
-
-	if (!p)
-		return -ENOMEM;
-	p->job = j;
-	p->op = io->op;
-	p->flags = io->flags;
-	p->lane = goes_first(j);
-	p->offset = ranged ? io->offset + j->cursor : 0;
-	p->length = left < most ? left : most;
-	p->covers = s->changes;
-	if (moves_bytes(io->op))
-		p->bytes = (char *)io->buf + j->cursor;
-	TAILQ_INSERT_TAIL(&j->pieces, p, job_link);
-	j->pending++;
-	j->before = j->cursor;
-	if (io->op != MS_OP_EXTENTS)
-		j->cursor += p->length;
-	assign(s, p, c);
-	/* What follows in a list of extents depends on the answer. */
-	if (!ranged || io->op == MS_OP_EXTENTS || j->cursor == io->length)
-		dequeue(j);
-	return 0;
-}
-
-/* Hand out pieces of one queue; stops where the window or room ends. */
-static void serve_queue(struct nbd_store *s, struct nbd_queue *q)
-{
-	struct nbd_job *j = NULL;
-
-	while ((j = TAILQ_FIRST(q)) != NULL) {
-		bool lane = goes_first(j);
-		if (!lane && moves_bytes(j->io->op) &&
-		    s->outstanding >= s->config.window)
-			return;
-		struct nbd_conn *c = pick(s, lane);
-		if (!c)
-			return;
-		int rc = cut(s, j, c);
-		if (rc) {
-			fail(j, rc);
-			finish_if_over(s, j);
-		}
-	}
-}
-
-void nbd_dispatch(struct nbd_store *s)
-{
-	struct nbd_piece *p = NULL;
-
-	/* What was sent before has waited longest. */
-	while ((p = TAILQ_FIRST(&s->redo)) != NULL) {
-		struct nbd_conn *c = pick(s, p->lane);
-		if (!c)
-			return;
-		TAILQ_REMOVE(&s->redo, p, link);
-		p->covers = s->changes;
-		assign(s, p, c);
-	}
-	serve_queue(s, &s->first);
-	serve_queue(s, &s->urgent);
-	/* A big urgent request that waits for room lets no bulk pass. */
-	if (TAILQ_EMPTY(&s->urgent))
-		serve_queue(s, &s->bulk);
-}
-
 /* --- ending early --------------------------------------------------------- */
 
-void nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
+void ms_nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
 {
 	struct nbd_piece *p = TAILQ_FIRST(&j->pieces);
 	struct nbd_piece *next = NULL;
 
-	fail(j, j->abort);
+	ms_nbd_job_fail(j, j->abort);
 	for (; p; p = next) {
 		next = TAILQ_NEXT(p, job_link);
 		if (!p->conn) {
 			drop(s, p);
 		} else if (!holds_buffer(p)) {
-			orphan(p);
-			s->left_behind++;
+			leave_behind(s, p);
 		}
 	}
 	if (j->pending == 0)
@@ -428,7 +309,7 @@ void nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now)
 }
 
 /* Only when no connection has a piece. */
-void nbd_fail_all(struct nbd_store *s, int error)
+void ms_nbd_fail_all(struct nbd_store *s, int error)
 {
 	struct nbd_job *j = NULL;
 	struct nbd_piece *p = NULL;
@@ -436,12 +317,12 @@ void nbd_fail_all(struct nbd_store *s, int error)
 	while ((p = TAILQ_FIRST(&s->redo)) != NULL)
 		drop(s, p);
 	while ((j = TAILQ_FIRST(&s->jobs)) != NULL) {
-		fail(j, error);
+		ms_nbd_job_fail(j, error);
 		finish(s, j);
 	}
 }
 
-void nbd_fail_syncs(struct nbd_store *s)
+void ms_nbd_fail_syncs(struct nbd_store *s)
 {
 	struct nbd_job *j = TAILQ_FIRST(&s->jobs);
 	struct nbd_job *next = NULL;
@@ -456,7 +337,7 @@ void nbd_fail_syncs(struct nbd_store *s)
 			continue;
 		j->origin = in_doubt;
 		j->abort = -EIO;
-		nbd_job_abort(s, j, 0);
+		ms_nbd_job_abort(s, j, 0);
 		told = true;
 	}
 	if (!told)

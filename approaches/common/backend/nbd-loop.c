@@ -56,7 +56,7 @@ static void plan_dial(const struct nbd_store *s, struct nbd_conn *c,
 	if (now - c->since_ns > LASTED_NS)
 		c->dial_wait_ns = 0;
 	else
-		nbd_dial_wait_longer(c);
+		ms_nbd_dial_wait_longer(c);
 	c->dial_next_ns =
 		s->config.reconnect_ns ? now + c->dial_wait_ns : UINT64_MAX;
 }
@@ -72,10 +72,10 @@ static void bury(struct nbd_store *s, struct nbd_conn *c, uint64_t now)
 
 	s->losses++;
 	s->up_count--;
-	nbd_fail_syncs(s);
+	ms_nbd_fail_syncs(s);
 	for (; p; p = next) {
 		next = TAILQ_NEXT(p, link);
-		nbd_piece_lost(s, p);
+		ms_nbd_piece_lost(s, p);
 	}
 	c->lost = false;
 	c->state = NBD_DOWN;
@@ -83,7 +83,7 @@ static void bury(struct nbd_store *s, struct nbd_conn *c, uint64_t now)
 	if (s->up_count == 0 &&
 	    (!s->alone_ns || now - c->since_ns > s->config.reconnect_ns))
 		s->alone_ns = now;
-	nbd_wake_dial(s);
+	ms_nbd_wake_dial(s);
 }
 
 static void bury_closed(struct nbd_store *s, uint64_t now)
@@ -106,7 +106,7 @@ static void check_alone(struct nbd_store *s, uint64_t now)
 	    now - s->alone_ns < s->config.reconnect_ns)
 		return;
 	s->dead = -ENOTCONN;
-	nbd_fail_all(s, -ENOTCONN);
+	ms_nbd_fail_all(s, -ENOTCONN);
 }
 
 /* --- answers ---------------------------------------------------------------
@@ -129,7 +129,7 @@ static void take_answers(struct nbd_store *s)
 			continue;
 		}
 		s->alone_ns = 0;
-		nbd_piece_done(s, p, p->error);
+		ms_nbd_piece_done(s, p, p->error);
 	}
 }
 
@@ -152,9 +152,9 @@ static void close_for(struct nbd_job *j)
 {
 	struct nbd_piece *p = NULL;
 
-	TAILQ_FOREACH(p, &j->pieces, job_link)
-	if (p->conn)
-		p->conn->lost = true;
+	for (p = TAILQ_FIRST(&j->pieces); p; p = TAILQ_NEXT(p, job_link))
+		if (p->conn)
+			p->conn->lost = true;
 }
 
 static void check_job(struct nbd_store *s, struct nbd_job *j, uint64_t now)
@@ -168,7 +168,7 @@ static void check_job(struct nbd_store *s, struct nbd_job *j, uint64_t now)
 	if (!j->close_ns && !j->abort && when <= now)
 		j->abort = -ETIMEDOUT;
 	if (!j->close_ns && j->abort) {
-		nbd_job_abort(s, j, now);
+		ms_nbd_job_abort(s, j, now);
 		when = j->close_ns ? j->close_ns : UINT64_MAX;
 	}
 	if (when < s->deadline_ns)
@@ -214,7 +214,7 @@ static void send_all(struct nbd_store *s)
 
 	while ((p = TAILQ_FIRST(&s->to_send)) != NULL) {
 		TAILQ_REMOVE(&s->to_send, p, batch_link);
-		nbd_piece_send(p);
+		ms_nbd_piece_send(p);
 	}
 }
 
@@ -230,8 +230,8 @@ static unsigned collect(struct nbd_store *s, struct pollfd *fds,
 		struct nbd_conn *c = &s->conns[i];
 		if (!c->served)
 			continue;
-		if (c->lost ||
-		    !nbd_handle_poll(c->handle, &fds[n].fd, &fds[n].events)) {
+		if (c->lost || !ms_nbd_handle_poll(c->handle, &fds[n].fd,
+						   &fds[n].events)) {
 			c->lost = true;
 			*ret_more = true;
 			continue;
@@ -254,12 +254,12 @@ static bool handle_events(struct nbd_store *s, const struct pollfd *fds,
 		if (!fds[i].revents)
 			continue;
 		progress |= (fds[i].revents & POLLIN) != 0;
-		if (nbd_handle_continue(conns[i]->handle, &s->config,
-					fds[i].revents) >= 0)
+		if (ms_nbd_handle_continue(conns[i]->handle, &s->config,
+					   fds[i].revents) >= 0)
 			continue;
 		conns[i]->lost = true;
 		pthread_mutex_lock(&s->lock);
-		nbd_store_why(s, "%s", ms_err_text());
+		ms_nbd_store_why(s, "%s", ms_err_text());
 		pthread_mutex_unlock(&s->lock);
 	}
 	return progress;
@@ -277,11 +277,11 @@ static int attend(struct nbd_store *s, bool progress)
 	bury_closed(s, now);
 	check_jobs(s, now);
 	check_alone(s, now);
-	nbd_dispatch(s);
+	ms_nbd_dispatch(s);
 	return sleep_ms(s, now);
 }
 
-void *nbd_loop_main(void *arg)
+void *ms_nbd_loop_main(void *arg)
 {
 	struct nbd_store *s = arg;
 	struct pollfd fds[NBD_CONNECTIONS_MAX + 2];
@@ -294,7 +294,7 @@ void *nbd_loop_main(void *arg)
 	while (!s->stop) {
 		int ms = attend(s, progress);
 		s->loop_sleeps = true;
-		nbd_store_unlock(s);
+		ms_nbd_store_unlock(s);
 		send_all(s);
 		unsigned n = collect(s, fds, conns, &more);
 		(void)poll(fds, n, more ? 0 : ms);

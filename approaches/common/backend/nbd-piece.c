@@ -46,7 +46,7 @@ static void buffer_put(struct nbd_store *s, char *bytes)
 	s->buffer_spare_count++;
 }
 
-struct nbd_piece *nbd_piece_new(struct nbd_store *s, bool own)
+struct nbd_piece *ms_nbd_piece_new(struct nbd_store *s, bool own)
 {
 	struct nbd_piece *p = TAILQ_FIRST(&s->piece_spare);
 
@@ -62,17 +62,17 @@ struct nbd_piece *nbd_piece_new(struct nbd_store *s, bool own)
 	p->own = buffer_get(s);
 	if (p->own)
 		return p;
-	nbd_piece_free(s, p);
+	ms_nbd_piece_free(s, p);
 	return NULL;
 }
 
-void nbd_piece_free(struct nbd_store *s, struct nbd_piece *p)
+void ms_nbd_piece_free(struct nbd_store *s, struct nbd_piece *p)
 {
 	buffer_put(s, p->own);
 	TAILQ_INSERT_HEAD(&s->piece_spare, p, link);
 }
 
-void nbd_piece_memory_free(struct nbd_store *s)
+void ms_nbd_piece_memory_free(struct nbd_store *s)
 {
 	struct nbd_piece *p = NULL;
 
@@ -145,7 +145,7 @@ static void extent_add(struct nbd_job *job, enum ms_extent_type type,
 
 	if (length > left)
 		length = left;
-	if (length == 0 || job->full)
+	if (length == 0 || job->full || !list)
 		return;
 	struct ms_extent *last =
 		io->extents_used ? &list[io->extents_used - 1] : NULL;
@@ -221,7 +221,7 @@ static int64_t command(struct nbd_piece *p, struct nbd_handle *h)
 	abort();
 }
 
-void nbd_piece_send(struct nbd_piece *p)
+void ms_nbd_piece_send(struct nbd_piece *p)
 {
 	struct nbd_handle *h = p->conn->handle;
 
@@ -229,6 +229,6 @@ void nbd_piece_send(struct nbd_piece *p)
 		return;
 	/* Refused: libnbd holds nothing of it. Without a connection it is one
 	 * of those that a lost connection had. */
-	int error = nbd_handle_ended(h) ? ENOTCONN : nbd_get_errno();
+	int error = ms_nbd_handle_ended(h) ? ENOTCONN : nbd_get_errno();
 	answer(p, error > 0 ? error : EIO);
 }

@@ -29,7 +29,7 @@ static void ring(int fd)
 	(void)!write(fd, &one, sizeof(one));
 }
 
-void nbd_wake_loop(struct nbd_store *s)
+void ms_nbd_wake_loop(struct nbd_store *s)
 {
 	if (!s->loop_sleeps)
 		return;
@@ -37,12 +37,12 @@ void nbd_wake_loop(struct nbd_store *s)
 	ring(s->loop_fd);
 }
 
-void nbd_wake_dial(struct nbd_store *s)
+void ms_nbd_wake_dial(struct nbd_store *s)
 {
 	ring(s->dial_fd);
 }
 
-void nbd_store_why(struct nbd_store *s, const char *fmt, ...)
+void ms_nbd_store_why(struct nbd_store *s, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -51,7 +51,7 @@ void nbd_store_why(struct nbd_store *s, const char *fmt, ...)
 	va_end(ap);
 }
 
-void nbd_store_unlock(struct nbd_store *s)
+void ms_nbd_store_unlock(struct nbd_store *s)
 {
 	struct nbd_queue batch = TAILQ_HEAD_INITIALIZER(batch);
 	struct nbd_job *j = NULL;
@@ -60,8 +60,8 @@ void nbd_store_unlock(struct nbd_store *s)
 	pthread_mutex_unlock(&s->lock);
 	if (TAILQ_EMPTY(&batch))
 		return;
-	TAILQ_FOREACH(j, &batch, queue_link)
-	ms_done(j->io, j->result, j->origin);
+	for (j = TAILQ_FIRST(&batch); j; j = TAILQ_NEXT(j, queue_link))
+		ms_done(j->io, j->result, j->origin);
 	pthread_mutex_lock(&s->lock);
 	TAILQ_CONCAT(&s->job_spare, &batch, queue_link);
 	pthread_mutex_unlock(&s->lock);
@@ -75,9 +75,9 @@ static void nbd_submit(struct ms_backend *b, struct ms_io *io)
 	const char *origin = "nbd";
 
 	pthread_mutex_lock(&s->lock);
-	int rc = nbd_job_add(s, io, &origin);
+	int rc = ms_nbd_job_add(s, io, &origin);
 	if (rc == 0)
-		nbd_wake_loop(s);
+		ms_nbd_wake_loop(s);
 	pthread_mutex_unlock(&s->lock);
 	if (rc)
 		ms_done(io, rc < 0 ? rc : 0, origin);
@@ -92,7 +92,7 @@ static void nbd_cancel(struct ms_backend *b, struct ms_io *io)
 	if (j && !j->abort) {
 		j->abort = -ECANCELED;
 		s->cancelled = true;
-		nbd_wake_loop(s);
+		ms_nbd_wake_loop(s);
 	}
 	pthread_mutex_unlock(&s->lock);
 }
@@ -102,7 +102,7 @@ static void nbd_hurry(struct ms_backend *b, struct ms_io *io)
 	struct nbd_store *s = self(b);
 
 	pthread_mutex_lock(&s->lock);
-	nbd_job_hurry(s, io);
+	ms_nbd_job_hurry(s, io);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -143,7 +143,7 @@ static void close_handles(struct nbd_store *s)
 		/* Answers to requests that have ended long ago. */
 		while ((p = TAILQ_FIRST(&c->pieces)) != NULL) {
 			TAILQ_REMOVE(&c->pieces, p, link);
-			nbd_piece_free(s, p);
+			ms_nbd_piece_free(s, p);
 		}
 	}
 }
@@ -170,8 +170,8 @@ static void nbd_store_close(struct ms_backend *b)
 	if (s->dial_runs)
 		(void)pthread_join(s->dial_thread, NULL);
 	close_handles(s);
-	nbd_job_memory_free(s);
-	nbd_piece_memory_free(s);
+	ms_nbd_job_memory_free(s);
+	ms_nbd_piece_memory_free(s);
 	if (s->loop_fd >= 0)
 		(void)close(s->loop_fd);
 	if (s->dial_fd >= 0)
@@ -228,6 +228,7 @@ static void init(struct nbd_store *s)
 	TAILQ_INIT(&s->jobs);
 	TAILQ_INIT(&s->finished);
 	TAILQ_INIT(&s->job_spare);
+	TAILQ_INIT(&s->stale);
 	TAILQ_INIT(&s->redo);
 	TAILQ_INIT(&s->piece_spare);
 	TAILQ_INIT(&s->to_send);
@@ -250,10 +251,11 @@ static int start_threads(struct nbd_store *s)
 		return ms_err(-EMFILE, "nbd: wake-up");
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int rc = -pthread_create(&s->loop_thread, NULL, nbd_loop_main, s);
+	int rc = -pthread_create(&s->loop_thread, NULL, ms_nbd_loop_main, s);
 	s->loop_runs = rc == 0;
 	if (rc == 0)
-		rc = -pthread_create(&s->dial_thread, NULL, nbd_dial_main, s);
+		rc = -pthread_create(&s->dial_thread, NULL, ms_nbd_dial_main,
+				     s);
 	s->dial_runs = s->loop_runs && rc == 0;
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc ? ms_err(rc, "nbd: a thread") : 0;
@@ -287,7 +289,7 @@ static int await(struct nbd_store *s)
 
 static int nbd_open(const void *config, struct ms_backend **ret)
 {
-	int rc = nbd_config_check(config);
+	int rc = ms_nbd_config_check(config);
 
 	if (rc)
 		return rc;

@@ -6,8 +6,9 @@
  * opening, the backend's operations), nbd-dial.c (the thread that connects),
  * nbd-handle.c (one libnbd handle: its settings, what the server can do),
  * nbd-loop.c (the thread that talks: events, deadlines, lost connections),
- * nbd-job.c (requests cut into pieces and handed to connections), nbd-piece.c
- * (one piece as a libnbd command).
+ * nbd-job.c (callers' requests and their pieces), nbd-dispatch.c (cutting, and
+ * which connection gets what when), nbd-piece.c (one piece as a libnbd
+ *command).
  *
  *	caller's io --> job --cut--> piece, piece ... --> connection
  *	   done  <------ job <---all answered-- piece <-- libnbd's callback
@@ -37,6 +38,9 @@ enum {
 	NBD_URGENT_BYTES = 128 << 10,
 };
 
+TAILQ_HEAD(nbd_queue, nbd_job);
+TAILQ_HEAD(nbd_batch, nbd_piece);
+
 /* A caller's request while we have it. */
 struct nbd_job {
 	struct ms_io *io;
@@ -51,7 +55,7 @@ struct nbd_job {
 	uint64_t start_ns;
 	uint64_t timeout_ns; /* of time without progress; 0: deadline_ns */
 	uint64_t close_ns;   /* then connections it waits for are closed; 0 */
-	TAILQ_HEAD(, nbd_piece) pieces;
+	struct nbd_batch pieces; /* by job_link */
 	struct nbd_queue *queue; /* pieces are still to be made, or NULL */
 	TAILQ_ENTRY(nbd_job) queue_link; /* or among the finished, or spare */
 	TAILQ_ENTRY(nbd_job) all_link;
@@ -64,7 +68,8 @@ struct nbd_piece {
 	struct nbd_conn *conn; /* NULL: waits for one */
 	enum ms_op op;
 	unsigned flags;
-	bool lane; /* goes ahead, outside of the window */
+	bool stale; /* left behind, and the server may still do it */
+	bool lane;  /* goes ahead, outside of the window */
 	uint64_t offset;
 	uint64_t length;
 	char *bytes;   /* the caller's, READ and WRITE */
@@ -76,9 +81,6 @@ struct nbd_piece {
 	TAILQ_ENTRY(nbd_piece) link;	   /* connection, redo, or spare */
 	TAILQ_ENTRY(nbd_piece) batch_link; /* to be sent, or answered */
 };
-
-TAILQ_HEAD(nbd_queue, nbd_job);
-TAILQ_HEAD(nbd_batch, nbd_piece);
 
 /* Whose a connection is. */
 enum nbd_state {
@@ -164,7 +166,8 @@ struct nbd_store {
 	struct nbd_queue jobs; /* all of them, by all_link */
 	struct nbd_queue finished;
 	struct nbd_queue job_spare;
-	struct nbd_batch redo; /* pieces of lost connections */
+	struct nbd_batch stale; /* changes left behind, by job_link */
+	struct nbd_batch redo;	/* pieces of lost connections */
 	struct nbd_batch piece_spare;
 	struct nbd_batch to_send;
 	struct nbd_batch answered; /* the loop's, without the lock */
@@ -196,72 +199,90 @@ struct nbd_store {
 /* --- nbd.c ---------------------------------------------------------------- */
 
 /* Release the lock and complete what has finished meanwhile. */
-void nbd_store_unlock(struct nbd_store *s);
+void ms_nbd_store_unlock(struct nbd_store *s);
 /* With the lock held: have the loop's thread look at things. */
-void nbd_wake_loop(struct nbd_store *s);
-void nbd_wake_dial(struct nbd_store *s);
+void ms_nbd_wake_loop(struct nbd_store *s);
+void ms_nbd_wake_dial(struct nbd_store *s);
 /* With the lock held: keep a sentence for people. */
-void nbd_store_why(struct nbd_store *s, const char *fmt, ...)
+void ms_nbd_store_why(struct nbd_store *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* --- nbd-handle.c --------------------------------------------------------- */
 
 /* Refuse settings that contradict each other. 0 or -EINVAL with a sentence. */
-int nbd_config_check(const struct nbd_config *config);
+int ms_nbd_config_check(const struct nbd_config *config);
 /*
  * A handle that has begun to connect. Resolving a name blocks, nothing else
  * does. 0 or a negative errno with a sentence.
  */
-int nbd_handle_start(const struct nbd_config *config, struct nbd_handle **ret);
+int ms_nbd_handle_start(const struct nbd_config *config,
+			struct nbd_handle **ret);
 /* Go on after poll(2) said `revents`. 0: under way, 1: connected, negative
  * errno with a sentence: failed. */
-int nbd_handle_continue(struct nbd_handle *h, const struct nbd_config *config,
-			short revents);
+int ms_nbd_handle_continue(struct nbd_handle *h,
+			   const struct nbd_config *config, short revents);
 /* What poll(2) should wait for. False: the connection has ended. */
-bool nbd_handle_poll(struct nbd_handle *h, int *ret_fd, short *ret_events);
+bool ms_nbd_handle_poll(struct nbd_handle *h, int *ret_fd, short *ret_events);
 /* Ask a connected one what it can do. 0 or a negative errno with a sentence. */
-int nbd_handle_features(struct nbd_handle *h, const struct nbd_config *config,
-			struct nbd_features *ret);
+int ms_nbd_handle_features(struct nbd_handle *h,
+			   const struct nbd_config *config,
+			   struct nbd_features *ret);
 /* True if nothing can come from it any more. */
-bool nbd_handle_ended(struct nbd_handle *h);
+bool ms_nbd_handle_ended(struct nbd_handle *h);
 
 /* --- nbd-dial.c ----------------------------------------------------------- */
 
-void *nbd_dial_main(void *store);
+void *ms_nbd_dial_main(void *arg); /* struct nbd_store */
 /* After a failure; by the connection's owner. */
-void nbd_dial_wait_longer(struct nbd_conn *c);
+void ms_nbd_dial_wait_longer(struct nbd_conn *c);
 
 /* --- nbd-loop.c ----------------------------------------------------------- */
 
-void *nbd_loop_main(void *store);
+void *ms_nbd_loop_main(void *arg); /* struct nbd_store */
 
 /* --- nbd-job.c; with the lock held ---------------------------------------- */
 
 /* Take a request over. 0; 1: it is done already; or why it fails at once. */
-int nbd_job_add(struct nbd_store *s, struct ms_io *io, const char **ret_origin);
-/* Cut jobs and hand the pieces to connections, as the window allows. */
-void nbd_dispatch(struct nbd_store *s);
+int ms_nbd_job_add(struct nbd_store *s, struct ms_io *io,
+		   const char **ret_origin);
 /* A piece was answered with `result`: it is freed. */
-void nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result);
+void ms_nbd_piece_done(struct nbd_store *s, struct nbd_piece *p, int result);
 /* The connection that had the piece is gone. */
-void nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p);
+void ms_nbd_piece_lost(struct nbd_store *s, struct nbd_piece *p);
 /* `io`, which is only compared, became urgent. */
-void nbd_job_hurry(struct nbd_store *s, const struct ms_io *io);
+void ms_nbd_job_hurry(struct nbd_store *s, const struct ms_io *io);
 /* End it early with j->abort, at once if nothing can touch its buffer. */
-void nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now);
-void nbd_fail_all(struct nbd_store *s, int error);
+void ms_nbd_job_abort(struct nbd_store *s, struct nbd_job *j, uint64_t now);
+void ms_nbd_fail_all(struct nbd_store *s, int error);
 /* Durability can no longer be claimed for what was not flushed. */
-void nbd_fail_syncs(struct nbd_store *s);
-void nbd_job_memory_free(struct nbd_store *s);
+void ms_nbd_fail_syncs(struct nbd_store *s);
+void ms_nbd_job_memory_free(struct nbd_store *s);
+/* Short, and somebody waits: it waits for no window. */
+bool ms_nbd_job_goes_first(const struct nbd_job *j);
+/* No more pieces are to be made of it. */
+void ms_nbd_job_dequeue(struct nbd_job *j);
+/* The first error ends a job as soon as no piece of it is under way. */
+void ms_nbd_job_fail(struct nbd_job *j, int result);
+void ms_nbd_job_end_if_over(struct nbd_store *s, struct nbd_job *j);
+/* What kind of operation it is. */
+bool ms_nbd_moves_bytes(enum ms_op op);
+bool ms_nbd_changes(enum ms_op op);
+/* What a piece counts in the window, bytes. */
+uint64_t ms_nbd_piece_weight(const struct nbd_piece *p);
+
+/* --- nbd-dispatch.c; with the lock held ----------------------------------- */
+
+/* Cut jobs and hand the pieces to connections, as the window allows. */
+void ms_nbd_dispatch(struct nbd_store *s);
 
 /* --- nbd-piece.c ---------------------------------------------------------- */
 
 /* With the lock held: NULL: no memory. `own`: with a buffer of ours. */
-struct nbd_piece *nbd_piece_new(struct nbd_store *s, bool own);
-void nbd_piece_free(struct nbd_store *s, struct nbd_piece *p);
-void nbd_piece_memory_free(struct nbd_store *s);
+struct nbd_piece *ms_nbd_piece_new(struct nbd_store *s, bool own);
+void ms_nbd_piece_free(struct nbd_store *s, struct nbd_piece *p);
+void ms_nbd_piece_memory_free(struct nbd_store *s);
 /* Without the lock, the loop's thread: give it to its connection's handle.
  * The answer, also of a failure to send, is put on s->answered. */
-void nbd_piece_send(struct nbd_piece *p);
+void ms_nbd_piece_send(struct nbd_piece *p);
 
 #endif

@@ -391,7 +391,7 @@ int main(void)
 	(void)snprintf(path, sizeof(path), "%s/liar.%d", tmp ? tmp : "/tmp",
 		       (int)getpid());
 	CHECK(strlen(path) < sizeof(address.sun_path));
-	(void)strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	CHECK(fd >= 0 &&
 	      bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
 	CHECK_EQ(listen(fd, 8), 0);
