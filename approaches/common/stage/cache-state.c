@@ -351,7 +351,13 @@ int cache_state_begin(struct cache_state *s, uint64_t size)
 		if (rc == 0)
 			rc = cache_state_flush(s);
 	}
-	return rc ? rc : state_write_header(s, s->check ? HEADER_CHECK : 0, 0);
+	uint32_t flags = s->check ? HEADER_CHECK : 0;
+	if (rc == 0)
+		rc = state_write_header(s, flags, 0);
+	/* No slot may say any more that the file is being created. */
+	if (rc == 0 && s->fresh)
+		rc = state_write_header(s, flags, 0);
+	return rc;
 }
 
 int cache_state_close(struct cache_state *s, bool sealed)

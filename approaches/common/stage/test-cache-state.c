@@ -1,34 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The cache's state file: what the next cache takes over, and what it makes of
- * files that are damaged, cut short, in use, or another region's. Crashes under
- * load are in test-cache-crash.c.
+ * The cache's state file: what the next cache takes over. Crashes under load
+ * are in test-cache-crash.c, damaged files in test-cache-damage.c.
  */
 #include "approaches/common/stage/test-kept.h"
 
 #include "approaches/common/stage/puller.h"
 
-static char expected[SIZE_MAX_];
-static char buf[SIZE_MAX_];
-
-#define HALF (CHUNKS / 2)
-
 /* --- resuming ----------------------------------------------------------- */
-
-static void read_all(struct ms_backend *b)
-{
-	CHECK_EQ(ms_read_at(b, buf, ms_size(b), 0), 0);
-}
-
-static void pull_half(void)
-{
-	struct ms_backend *b = kept((struct ms_cache_options){0});
-
-	CHECK_STR(ms_cache_note(b), "");
-	CHECK_EQ(ms_read_at(b, buf, HALF * CHUNK, 0), 0);
-	CHECK_EQ(outside->read_bytes, HALF * CHUNK);
-	ms_close(b);
-}
 
 static void pull_rest(void)
 {
@@ -55,25 +34,6 @@ static void test_pulls_only_what_is_absent(void)
 	start_anew();
 	in_child(pull_half);
 	in_child(pull_rest);
-}
-
-/* Chunks 0 to 9 clean, 20 to 23 changed (a part, and three whole), a short
- * changed one at the end; the process ends without closing anything. */
-static void change_and_crash(void)
-{
-	struct ms_backend *b = kept((struct ms_cache_options){0});
-
-	CHECK_EQ(ms_read_at(b, buf, 10 * CHUNK, 0), 0);
-	ms_pattern_fill(50, 0, buf, 4 * CHUNK);
-	CHECK_EQ(ms_write_at(b, buf, 4 * CHUNK - 100, 20 * CHUNK + 100), 0);
-	CHECK_EQ(ms_write_at(b, buf, 300, SIZE - 300), 0);
-}
-
-static void expect_changes(void)
-{
-	memcpy(expected, outside->remote, sizeof(expected));
-	ms_pattern_fill(50, 0, expected + 20 * CHUNK + 100, 4 * CHUNK - 100);
-	ms_pattern_fill(50, 0, expected + SIZE - 300, 300);
 }
 
 static void resume_changes(void)
@@ -139,134 +99,6 @@ static void test_closing_keeps_changes(void)
 	in_child(change_and_close);
 	expect_changes();
 	in_child(resume_changes);
-}
-
-/* --- somebody else's ---------------------------------------------------- */
-
-static void open_twice(void)
-{
-	struct ms_backend *b = kept((struct ms_cache_options){0});
-	struct ms_backend *other = NULL;
-	struct ms_backend *local = NULL;
-	struct ms_backend *remote = far_new();
-	struct ms_cache_options o = {
-		.chunk = CHUNK, .request = CHUNK, .state = state_path};
-
-	CHECK_EQ(ms_open("memory:size=1M", &local), 0);
-	CHECK_EQ(ms_cache_open(local, remote, &o, &other), -EBUSY);
-	CHECK_HAS(memsync_error(), "in use");
-	ms_close(b);
-	CHECK_EQ(ms_cache_open(local, remote, &o, &other), 0);
-	ms_close(other);
-}
-
-/* Refused, and left as it is; with discard=yes all is absent. */
-static void refuse_then_discard(struct ms_cache_options o, const char *why)
-{
-	struct ms_backend *b = NULL;
-	uint64_t length = 0;
-	uint64_t length_after = 0;
-	char *before = slurp(state_path, &length);
-
-	CHECK_EQ(kept_open(o, &b), -EUCLEAN);
-	CHECK_HAS(memsync_error(), why);
-	CHECK_HAS(memsync_error(), "discard=yes");
-	char *after = slurp(state_path, &length_after);
-	CHECK_EQ(length, length_after);
-	CHECK(memcmp(before, after, length) == 0);
-	free(before);
-	free(after);
-	o.discard = true;
-	b = kept(o);
-	CHECK_HAS(ms_cache_note(b), why);
-	/* Of a file without a header nobody knows how many there were. */
-	CHECK(stat_of(b, "dropped_chunks") > 0 || strcmp(why, "damaged") == 0);
-	CHECK_EQ(ms_cache_dirty_chunks(b), 0);
-	read_all(b);
-	CHECK(memcmp(buf, outside->remote, ms_size(b)) == 0);
-	ms_close(b);
-}
-
-static void other_id(void)
-{
-	refuse_then_discard((struct ms_cache_options){.id = "another"},
-			    "another region");
-}
-
-static void other_chunk(void)
-{
-	refuse_then_discard((struct ms_cache_options){.chunk = 2 * CHUNK},
-			    "another chunk size");
-}
-
-static void other_store(void)
-{
-	CHECK_EQ(truncate(local_path, 0), 0);
-	refuse_then_discard((struct ms_cache_options){0}, "local store");
-}
-
-/* As long as ours, and without its bytes. */
-static void store_like_it(void)
-{
-	CHECK_EQ(truncate(local_path, 0), 0);
-	CHECK_EQ(truncate(local_path, SIZE), 0);
-	refuse_then_discard((struct ms_cache_options){0}, "does not hold");
-}
-
-static void not_a_state(void)
-{
-	memset(buf, 'x', sizeof(buf));
-	spill(state_path, buf, 20000);
-	refuse_then_discard((struct ms_cache_options){0}, "damaged");
-}
-
-static void test_foreign(void)
-{
-	static void (*const others[])(void) = {other_id, other_chunk,
-					       other_store, store_like_it};
-
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		start_anew();
-		in_child(change_and_crash);
-		in_child(others[i]);
-	}
-	start_anew();
-	spill(state_path, "", 0); /* an empty file is a new one */
-	in_child(pull_half);
-	start_anew();
-	in_child(not_a_state);
-}
-
-/* Without changes nothing is lost: no refusal, but a note. */
-static void foreign_and_clean(void)
-{
-	struct ms_backend *b = kept((struct ms_cache_options){.id = "another"});
-
-	CHECK_HAS(ms_cache_note(b), "another region");
-	CHECK_EQ(ms_cache_local_chunks(b), 0);
-	CHECK_EQ(stat_of(b, "dropped_chunks"), HALF);
-	ms_close(b);
-}
-
-static void store_like_it_and_clean(void)
-{
-	CHECK_EQ(truncate(local_path, 0), 0);
-	CHECK_EQ(truncate(local_path, SIZE), 0);
-	struct ms_backend *b = kept((struct ms_cache_options){0});
-	CHECK_HAS(ms_cache_note(b), "does not hold");
-	read_all(b);
-	CHECK(memcmp(buf, outside->remote, SIZE) == 0);
-	ms_close(b);
-}
-
-static void test_foreign_and_clean(void)
-{
-	start_anew();
-	in_child(pull_half);
-	in_child(foreign_and_clean);
-	start_anew();
-	in_child(pull_half);
-	in_child(store_like_it_and_clean);
 }
 
 /* --- torn chunks -------------------------------------------------------- */
@@ -424,11 +256,6 @@ static void after_resize(void)
 	ms_close(b);
 }
 
-static void beyond_the_end(void)
-{
-	refuse_then_discard((struct ms_cache_options){0}, "beyond the end");
-}
-
 static void test_resized(void)
 {
 	static const uint64_t sizes[] = {SIZE - 150,	  SIZE + 50,
@@ -450,10 +277,6 @@ static void test_resized(void)
 		outside->size = SIZE;
 		in_child(after_resize);
 	}
-	start_anew();
-	in_child(change_and_crash);
-	outside->size = 20 * CHUNK - 50;
-	in_child(beyond_the_end);
 	start_anew();
 	outside->size = 0;
 	in_child(after_resize);
@@ -542,6 +365,25 @@ static void by_spec(void)
 	}
 }
 
+/* --- two ---------------------------------------------------------------- */
+
+static void open_twice(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+	struct ms_backend *other = NULL;
+	struct ms_backend *local = NULL;
+	struct ms_backend *remote = far_new();
+	struct ms_cache_options o = {
+		.chunk = CHUNK, .request = CHUNK, .state = state_path};
+
+	CHECK_EQ(ms_open("memory:size=1M", &local), 0);
+	CHECK_EQ(ms_cache_open(local, remote, &o, &other), -EBUSY);
+	CHECK_HAS(memsync_error(), "in use");
+	ms_close(b);
+	CHECK_EQ(ms_cache_open(local, remote, &o, &other), 0);
+	ms_close(other);
+}
+
 int main(void)
 {
 	set_up();
@@ -550,8 +392,6 @@ int main(void)
 		test_pulls_only_what_is_absent();
 		test_changes_survive();
 		test_closing_keeps_changes();
-		test_foreign();
-		test_foreign_and_clean();
 		test_torn();
 		test_resized();
 		test_limit();

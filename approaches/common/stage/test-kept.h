@@ -261,6 +261,50 @@ static inline void start_anew(void)
 	ms_pattern_fill(SEED, 0, outside->remote, sizeof(outside->remote));
 }
 
+/* --- what happened before ----------------------------------------------- */
+
+static char expected[SIZE_MAX_];
+static char buf[SIZE_MAX_];
+
+#define HALF (CHUNKS / 2)
+
+static inline void read_all(struct ms_backend *b)
+{
+	CHECK_EQ(ms_read_at(b, buf, ms_size(b), 0), 0);
+}
+
+static inline void pull_half(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+
+	CHECK_STR(ms_cache_note(b), "");
+	CHECK_EQ(ms_read_at(b, buf, HALF * CHUNK, 0), 0);
+	CHECK_EQ(outside->read_bytes, HALF * CHUNK);
+	ms_close(b);
+}
+
+/* Chunks 0 to 9 clean, 20 to 23 changed (a part, and three whole), a short
+ * changed one at the end; the process ends without closing anything. */
+static inline void change_and_crash(void)
+{
+	struct ms_backend *b = kept((struct ms_cache_options){0});
+
+	CHECK_EQ(ms_read_at(b, buf, 10 * CHUNK, 0), 0);
+	ms_pattern_fill(50, 0, buf, 4 * CHUNK);
+	CHECK_EQ(ms_write_at(b, buf, 4 * CHUNK - 100, 20 * CHUNK + 100), 0);
+	CHECK_EQ(ms_write_at(b, buf, 300, SIZE - 300), 0);
+}
+
+static inline void expect_changes(void)
+{
+	memcpy(expected, outside->remote, sizeof(expected));
+	ms_pattern_fill(50, 0, expected + 20 * CHUNK + 100, 4 * CHUNK - 100);
+	ms_pattern_fill(50, 0, expected + SIZE - 300, 300);
+}
+
+/* --- a test program ---------------------------------------------------------
+ */
+
 static inline void set_up(void)
 {
 	outside = mmap(NULL, sizeof(*outside), PROT_READ | PROT_WRITE,
