@@ -316,7 +316,10 @@ static int run_workload(const struct config *c, const char *spec,
 		.approach = c->direct ? "nbd-direct" : "nbd-managed",
 		.variant = variants[c->variant],
 		.workload = ms_workload_kinds[c->workload.kind],
-		.chunk_bytes = c->chunk,
+		/* A direct tuned mount has no chunks. */
+		.chunk_bytes = c->direct && c->variant == MEMSYNC_NBD_TUNED
+				       ? 0
+				       : c->chunk,
 		.workers = o->pull_workers == MEMSYNC_NBD_NO_WORKERS
 				   ? 0
 				   : o->pull_workers,

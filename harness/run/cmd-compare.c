@@ -76,7 +76,7 @@ static const struct ms_opt options[] = {
 		      "these approaches only"),
 	MS_OPT_STRING(struct config, result, "result", 0, NULL, "DIR",
 		      "result folder, made or gone on in"),
-	MS_OPT_STRING(struct config, where, "where", 0, "auto", "PLACE",
+	MS_OPT_STRING(struct config, where, "where", 0, "native", "PLACE",
 		      PLACE_WHERE_HELP),
 	MS_OPT_STRING(struct config, results, "results", 0, "results", "DIR",
 		      "where result folders are made"),
