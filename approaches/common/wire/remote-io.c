@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -142,10 +144,38 @@ static uint64_t ping_limit(const struct remote *r)
 	uint64_t since =
 		r->ping_sent_ns > r->heard_ns ? r->ping_sent_ns : r->heard_ns;
 
+	since = since > r->moving_ns ? since : r->moving_ns;
+
 	if (!r->ping_sent_ns || !r->dead_ns)
 		return UINT64_MAX;
 	/* Up to here from the last sign of life it is all of dead_ns. */
 	return since + r->dead_ns - idle_ping_ns(r);
+}
+
+/*
+ * On a slow path a ping may wait for a long time behind what was written
+ * before it. As long as the peer's kernel takes that in, nobody is dead.
+ */
+static bool still_moving(struct remote *r, uint64_t now)
+{
+	uint64_t moved = 0;
+	bool waits = false;
+
+	for (unsigned i = 0; i < r->conn_count; i++) {
+		const struct remote_conn *c = &r->conns[i];
+		int left = 0;
+		if (c->state != REMOTE_READY)
+			continue;
+		if (ioctl(c->stream->fd, SIOCOUTQ, &left))
+			left = 0;
+		moved += c->sent_bytes - (uint64_t)left;
+		waits = waits || left || c->queue;
+	}
+	if (!waits || moved == r->moved)
+		return false;
+	r->moved = moved;
+	r->moving_ns = now;
+	return true;
 }
 
 /*
@@ -159,7 +189,7 @@ static void ping(struct remote *r, uint64_t now)
 	struct remote_conn *c = NULL;
 
 	if (r->ping_sent_ns) {
-		if (now < ping_limit(r)) {
+		if (now < ping_limit(r) || still_moving(r, now)) {
 			r->suspect = false;
 			return;
 		}

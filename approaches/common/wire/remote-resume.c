@@ -29,7 +29,8 @@ enum {
 	WAIT_FIRST_MS = 20,
 	WAIT_MOST_MS = 1000,	   /* while nothing works: find it soon */
 	WAIT_MOST_READY_MS = 8000, /* while others work */
-	ATTEMPT_FIRST_MS = 1000,   /* to be welcome; doubles up to the limit */
+	ATTEMPT_CONNECT_MS = 2000,
+	ATTEMPT_FIRST_MS = 1000, /* to be welcome; doubles up to the limit */
 	/* A connection that lasted as long as this was a good one. */
 	GOOD_MS = 1000,
 	/* A request that was cut off so often is what cuts. */
@@ -151,12 +152,21 @@ static void plan_attempt(struct remote_conn *c, uint64_t now)
 
 uint64_t remote_attempt_ns(const struct remote_conn *c)
 {
+	const struct remote *r = c->remote;
 	unsigned doublings = c->failures < 16 ? c->failures : 16;
 	uint64_t ns = (uint64_t)ATTEMPT_FIRST_MS * MS_NS_PER_MS << doublings;
 
+	/*
+	 * While a link is cut the kernel repeats itself ever more slowly; a
+	 * new attempt finds sooner that it is back. A server that is there may
+	 * need its time.
+	 */
+	if (c->state == REMOTE_CONNECTING)
+		ns = ATTEMPT_CONNECT_MS * MS_NS_PER_MS +
+		     4 * r->window.rtt_min_ns;
 	/* The first of all, which ms_open waits for, has all the time. */
-	if (c->generation <= 1 || ns > c->remote->connect_ns)
-		return c->remote->connect_ns;
+	if (c->generation <= 1 || ns > r->connect_ns)
+		return r->connect_ns;
 	return ns;
 }
 

@@ -203,9 +203,11 @@ struct remote {
 	uint64_t ping_sent_ns; /* 0: no ping under way */
 	uint64_t ping_last_ns;
 	uint64_t ping_next_ns;
-	bool suspect; /* the last look found it dead; this one decides */
-	bool nudged;  /* the wake-up is on its way */
-	bool rewatch; /* the connection with the notices is gone */
+	uint64_t moving_ns; /* when what we send was seen to move */
+	uint64_t moved;	    /* bytes that peers had acknowledged by then */
+	bool suspect;	    /* the last look found it dead; this one decides */
+	bool nudged;	    /* the wake-up is on its way */
+	bool rewatch;	    /* the connection with the notices is gone */
 	struct remote_conn *watch_conn;
 
 	ms_changed_fn *watcher;

@@ -45,8 +45,12 @@ static int cut_older(const struct server_conn *conn)
 			continue;
 		if (c->generation >= conn->generation)
 			return -EBUSY;
-		__atomic_store_n(&c->replaced, true, __ATOMIC_RELEASE);
-		server_conn_wake(c);
+		if (!__atomic_exchange_n(&c->replaced, true,
+					 __ATOMIC_ACQ_REL)) {
+			server_conn_wake(c);
+			/* It may itself wait for an older one. */
+			pthread_cond_broadcast(&conn->server->gone);
+		}
 		count++;
 	}
 	return count;
@@ -68,8 +72,6 @@ static int take_slot(struct server_conn *conn, const struct ms_hello *hello)
 	while ((older = cut_older(conn)) > 0) {
 		if (server->stopping)
 			return -ESHUTDOWN;
-		/* One that waits like this may itself be among the older. */
-		pthread_cond_broadcast(&server->gone);
 		pthread_cond_wait(&server->gone, &server->lock);
 		if (__atomic_load_n(&conn->replaced, __ATOMIC_ACQUIRE))
 			return -EBUSY;

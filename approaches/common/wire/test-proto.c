@@ -77,6 +77,23 @@ static void test_hello(void)
 	buf[13] = (uint8_t)(n >> 8);
 	CHECK_EQ(ms_proto_get_hello(buf, n, &back), 0);
 	CHECK_EQ(strlen(back.name), MS_PROTO_NAME_MAX);
+	/* With RESUME its slot is behind the name, and must be there. */
+	h.features |= MS_PROTO_FEATURE_RESUME;
+	h.slot = 0x01020304;
+	h.generation = UINT32_MAX;
+	n = ms_proto_put_hello(&h, buf);
+	CHECK_EQ(n, MS_PROTO_HELLO_BYTES + MS_PROTO_NAME_MAX +
+			    MS_PROTO_RESUME_BYTES);
+	CHECK_EQ(ms_proto_get_hello(buf, n, &back), 0);
+	CHECK_EQ(back.slot, h.slot);
+	CHECK_EQ(back.generation, h.generation);
+	for (size_t less = 1; less <= MS_PROTO_RESUME_BYTES; less++) {
+		buf[12] = (uint8_t)(n - less);
+		buf[13] = (uint8_t)((n - less) >> 8);
+		CHECK_EQ(ms_proto_get_hello(buf, n - less, &back), -EPROTO);
+	}
+	buf[12] = (uint8_t)n;
+	buf[13] = (uint8_t)(n >> 8);
 	/* Without a session it means nothing. */
 	memset(buf + 24, 0, MS_PROTO_ID_BYTES);
 	CHECK_EQ(ms_proto_get_hello(buf, n, &back), -EPROTO);

@@ -7,19 +7,14 @@
 
 /* --- a server that is silent ---------------------------------------------- */
 
-struct visits {
-	unsigned count;
-	bool busy; /* the client has a request under way */
-};
-
 static void greet_and_sleep(int fd, void *arg)
 {
-	struct visits *v = arg;
+	unsigned *visits = arg;
 	struct ms_request r;
 	uint8_t buf[4096];
 
 	fake_greet(fd);
-	if (++v->count > 1) {
+	if (++*visits > 1) {
 		while (fake_request(fd, &r) && r.op != MS_PROTO_BYE) {
 			struct ms_reply reply = {
 				.op = r.op, .id = r.id, .length = r.length};
@@ -32,14 +27,15 @@ static void greet_and_sleep(int fd, void *arg)
 		;
 }
 
+/* `busy`: the client has a request under way. */
 static void test_silent_server(bool busy)
 {
 	struct fake f;
-	struct visits v = {.busy = busy};
+	unsigned visits = 0;
 	struct task t;
 	char c = 0;
 
-	fake_start(&f, greet_and_sleep, &v, 2);
+	fake_start(&f, greet_and_sleep, &visits, 2);
 	struct ms_backend *b =
 		open_remote(f.listener.uri, ",connections=1,dead-after=500ms");
 	uint64_t start = ms_now_ns();
@@ -55,6 +51,49 @@ static void test_silent_server(bool busy)
 	CHECK_EQ(c, 'x');
 	ms_close(b);
 	fake_stop(&f);
+}
+
+/* --- a slow path ---------------------------------------------------------- */
+
+enum {
+	SLOW_BYTES = 1 << 20,
+	SLOW_STEP = 64 << 10
+};
+
+/* A write trickles in, and the pings that are behind it. */
+static void read_slowly(int fd, void *arg)
+{
+	struct ms_request r;
+	static char buf[SLOW_STEP];
+
+	(void)arg;
+	fake_greet(fd);
+	CHECK(fake_request(fd, &r));
+	CHECK_EQ(r.length, SLOW_BYTES);
+	for (unsigned i = 0; i < SLOW_BYTES / SLOW_STEP; i++) {
+		CHECK_EQ(take_bytes(fd, buf, SLOW_STEP), SLOW_STEP);
+		nap(100);
+	}
+	struct ms_reply reply = {.op = r.op, .id = r.id};
+	CHECK(fake_reply(fd, &reply, NULL));
+	while (fake_request(fd, &r) && r.op != MS_PROTO_BYE)
+		;
+}
+
+static void test_slow_path(void)
+{
+	struct fake f;
+	char *out = calloc(1, SLOW_BYTES);
+
+	CHECK(out);
+	fake_start(&f, read_slowly, NULL, 1);
+	struct ms_backend *b = open_remote(
+		f.listener.uri, ",connections=1,window=4M,dead-after=500ms");
+	CHECK_EQ(ms_write_at(b, out, SLOW_BYTES, 0), 0);
+	CHECK_EQ(stat_of(b, "reconnects"), 0);
+	ms_close(b);
+	fake_stop(&f);
+	free(out);
 }
 
 /* --- a client that is silent ---------------------------------------------- */
@@ -155,6 +194,7 @@ int main(void)
 {
 	test_silent_server(false);
 	test_silent_server(true);
+	test_slow_path();
 	test_silent_client();
 	test_slow_store();
 	return 0;
