@@ -18,9 +18,8 @@ static void start_server(struct nbd_server *s, const struct link *l)
 	LIVE_OK(link_enter(l, 0));
 	(void)snprintf(address, sizeof(address), "--ipaddr=%s",
 		       link_address(l, 0));
-	const char *argv[] = {"nbdkit", "--foreground", "--exit-with-parent",
-			      address,	"--pidfile",	s->pidfile,
-			      "memory", "128M",		NULL};
+	const char *argv[] = {"nbdkit",	  "--foreground", address, "--pidfile",
+			      s->pidfile, "memory",	  "128M",  NULL};
 	nbd_server_exec(s, argv);
 	LIVE_OK(link_enter(l, 1));
 	(void)snprintf(s->uri, sizeof(s->uri), "nbd://%s/", link_address(l, 0));

@@ -150,7 +150,7 @@ static void test_doubt(void)
 	/* A sync that is under way is told, and the next is not. */
 	CHECK_EQ(ms_write_at(b, &byte, 1, 0), 0);
 	struct nbd_task sync;
-	CHECK_EQ(kill(s.pid, SIGSTOP), 0);
+	nbd_server_freeze(&s);
 	nbd_task_start(b, &sync, (struct ms_io){.op = MS_OP_SYNC});
 	nbd_pause_ms(50);
 	nbd_server_kill(&s, SIGKILL);
@@ -281,7 +281,7 @@ static void test_close(void)
 	CHECK(ms_now_ns() - start_ns < 2 * MS_NS_PER_S);
 	NBD_START(&s, "memory", "1M");
 	b = nbd_open_with(&s, "");
-	CHECK_EQ(kill(s.pid, SIGSTOP), 0);
+	nbd_server_freeze(&s);
 	nbd_task_start(
 		b, &t,
 		(struct ms_io){.op = MS_OP_READ,

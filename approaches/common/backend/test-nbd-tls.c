@@ -126,7 +126,6 @@ static void test_certificates(struct nbd_server *s)
 		       number);
 	const char *argv[] = {"nbdkit",
 			      "--foreground",
-			      "--exit-with-parent",
 			      "--ipaddr=127.0.0.1",
 			      "--port",
 			      port,

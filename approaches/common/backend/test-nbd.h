@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -74,6 +75,8 @@ static inline void nbd_server_exec(struct nbd_server *s,
 	s->pid = fork();
 	CHECK(s->pid >= 0);
 	if (s->pid == 0) {
+		/* Also if the test fails, and while it is frozen. */
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		char log[240];
 		(void)snprintf(log, sizeof(log), "%s/log", s->dir);
 		int fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC,
@@ -95,15 +98,24 @@ static inline void nbd_server_exec(struct nbd_server *s,
 static inline void nbd_server_start(struct nbd_server *s,
 				    const char *const *words)
 {
-	const char *argv[NBD_ARGS_MAX] = {
-		"nbdkit",  "--foreground", "--exit-with-parent",
-		"--unix",  s->socket,	   "--pidfile",
-		s->pidfile};
-	size_t n = 7;
+	const char *argv[NBD_ARGS_MAX] = {"nbdkit",    "--foreground",
+					  "--unix",    s->socket,
+					  "--pidfile", s->pidfile};
+	size_t n = 6;
 
 	while (*words && n < NBD_ARGS_MAX - 1)
 		argv[n++] = *words++;
 	nbd_server_exec(s, argv);
+}
+
+/* When this returns it answers nothing any more; nbd_server_kill works. */
+static inline void nbd_server_freeze(const struct nbd_server *s)
+{
+	int status = 0;
+
+	CHECK_EQ(kill(s->pid, SIGSTOP), 0);
+	CHECK_EQ(waitpid(s->pid, &status, WUNTRACED), s->pid);
+	CHECK(WIFSTOPPED(status));
 }
 
 static inline void nbd_server_kill(struct nbd_server *s, int signal_number)
