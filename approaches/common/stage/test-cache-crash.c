@@ -36,6 +36,7 @@ struct ledger {
 	uint64_t synced[UNITS]; /* version that a SYNC has covered */
 	uint64_t versions;
 	uint64_t writes, syncs;
+	int running; /* the clients are */
 	/* The state file as its last flush left it on the disk. */
 	char disk[DISK_MAX];
 	uint64_t disk_bytes;
@@ -188,6 +189,7 @@ static void load(void)
 		CHECK_EQ(pthread_create(&thread, NULL, client_run, &clients[i]),
 			 0);
 	}
+	__atomic_store_n(&ledger->running, 1, __ATOMIC_RELEASE);
 	for (;;)
 		(void)pause();
 }
@@ -197,12 +199,16 @@ static void kill_under_load(uint64_t seed)
 	pid_t pid = 0;
 
 	round_seed = seed;
+	ledger->running = 0;
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		(void)alarm(HANG_S);
 		load();
 	}
+	/* One in four while it is still opening. */
+	while (seed % 4 && !__atomic_load_n(&ledger->running, __ATOMIC_ACQUIRE))
+		(void)usleep(100);
 	(void)usleep((useconds_t)(ms_random(seed, 0) % KILL_US));
 	CHECK_EQ(kill(pid, SIGKILL), 0);
 	int status = 0;
