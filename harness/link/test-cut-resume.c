@@ -111,7 +111,7 @@ static void test_cuts(struct link *l, struct ms_backend *b)
 			nap(5);
 		CHECK(!__atomic_load_n(&r.done, __ATOMIC_ACQUIRE));
 		LIVE_OK(link_cut(l, true));
-		nap(1800);
+		nap(LIVE_SANITIZED ? 2500 : 1800);
 		CHECK_EQ(stat_of(b, "connections"), 0);
 		LIVE_OK(link_cut(l, false));
 	}

@@ -152,11 +152,21 @@ static uint64_t ping_limit(const struct remote *r)
 	return since + r->dead_ns - idle_ping_ns(r);
 }
 
+/* When to look next at what is under way before the ping. */
+static uint64_t look_due(const struct remote *r)
+{
+	uint64_t since =
+		r->ping_sent_ns > r->looked_ns ? r->ping_sent_ns : r->looked_ns;
+
+	return r->ping_sent_ns && r->dead_ns ? since + idle_ping_ns(r)
+					     : UINT64_MAX;
+}
+
 /*
  * On a slow path a ping may wait for a long time behind what was written
  * before it. As long as the peer's kernel takes that in, nobody is dead.
  */
-static bool still_moving(struct remote *r, uint64_t now)
+static void look(struct remote *r, uint64_t now)
 {
 	uint64_t moved = 0;
 	bool waits = false;
@@ -171,11 +181,11 @@ static bool still_moving(struct remote *r, uint64_t now)
 		moved += c->sent_bytes - (uint64_t)left;
 		waits = waits || left || c->queue;
 	}
-	if (!waits || moved == r->moved)
-		return false;
+	/* The first look behind a ping has nothing to compare with. */
+	if (r->looked_ns > r->ping_sent_ns && waits && moved != r->moved)
+		r->moving_ns = now;
 	r->moved = moved;
-	r->moving_ns = now;
-	return true;
+	r->looked_ns = now;
 }
 
 /*
@@ -189,7 +199,9 @@ static void ping(struct remote *r, uint64_t now)
 	struct remote_conn *c = NULL;
 
 	if (r->ping_sent_ns) {
-		if (now < ping_limit(r) || still_moving(r, now)) {
+		if (now >= look_due(r))
+			look(r, now);
+		if (now < ping_limit(r)) {
 			r->suspect = false;
 			return;
 		}
@@ -218,6 +230,7 @@ static int sleep_ms(const struct remote *r, uint64_t now)
 	uint64_t until = now + TICK_MS * MS_NS_PER_MS;
 	const uint64_t times[] = {
 		r->deadline_ns, remote_reconnect_next(r), ping_limit(r),
+		look_due(r),
 		r->ping_sent_ns || !control_conn(r) ? UINT64_MAX : ping_due(r)};
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)

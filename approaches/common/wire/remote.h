@@ -204,6 +204,7 @@ struct remote {
 	uint64_t ping_last_ns;
 	uint64_t ping_next_ns;
 	uint64_t moving_ns; /* when what we send was seen to move */
+	uint64_t looked_ns; /* when that was */
 	uint64_t moved;	    /* bytes that peers had acknowledged by then */
 	bool suspect;	    /* the last look found it dead; this one decides */
 	bool nudged;	    /* the wake-up is on its way */
