@@ -235,7 +235,7 @@ int cache_state_open(const struct cache_state_config *config,
 		     struct cache_state **ret)
 {
 	struct cache_state *s = calloc(1, sizeof(*s));
-	struct stat st;
+	struct stat st = {0};
 
 	if (!s)
 		return ms_err(-ENOMEM, "cache: state");

@@ -52,18 +52,18 @@ static uint64_t round_seed;
  * In the place of the C library's: what the file holds when this is called is
  * on the disk when it returns. The local store's calls do not matter here.
  */
-int fdatasync(int fd)
+int fdatasync(int fildes)
 {
 	static char bytes[DISK_MAX];
 	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
 	struct stat st;
 	struct stat state;
 
-	if (fstat(fd, &st) || stat(state_path, &state) ||
+	if (fstat(fildes, &st) || stat(state_path, &state) ||
 	    st.st_ino != state.st_ino)
 		return 0;
 	pthread_mutex_lock(&one);
-	ssize_t n = pread(fd, bytes, sizeof(bytes), 0);
+	ssize_t n = pread(fildes, bytes, sizeof(bytes), 0);
 	CHECK(n >= 0 && n < (ssize_t)sizeof(bytes));
 	/* A kill in here would leave a mixture, which is what a disk has. */
 	memcpy(ledger->disk, bytes, (size_t)n);
