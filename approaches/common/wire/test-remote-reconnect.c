@@ -54,8 +54,11 @@ static void half_then_rest(int fd, void *arg)
 	ms_proto_put_reply(&reply, head);
 	CHECK(give_bytes(fd, head, sizeof(head)));
 	CHECK(give_bytes(fd, bytes, HALF));
-	if (v->count == 2)
-		(void)fake_request(fd, &r);
+	/* To close with a ping unread would take the bytes back. */
+	if (v->count == 1)
+		CHECK_EQ(shutdown(fd, SHUT_WR), 0);
+	while (take_bytes(fd, head, 1))
+		;
 }
 
 static void test_half_read(void)
