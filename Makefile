@@ -202,6 +202,10 @@ fuzz: deps-dev ## run every fuzzer for FUZZ_SECONDS (20) seconds
 .PHONY: run-fuzzers
 run-fuzzers: $(FUZZERS)
 	@tests/run-fuzzers $(FUZZ_SECONDS) $(FUZZERS)
+$(O)/fuzz/harness/%: $(O)/obj/harness/%.o $(HARN_A) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lm
+
 $(O)/fuzz/%: $(O)/obj/%.o $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK) $(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) -lm

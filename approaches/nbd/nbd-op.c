@@ -4,6 +4,7 @@
 #include "approaches/common/util/err.h"
 #include "approaches/nbd/nbd-server-int.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -104,6 +105,8 @@ static void answer_status(struct nbd_req *req, size_t count)
 static size_t make_status(struct nbd_req *req)
 {
 	const struct nbd_conn *conn = req->conn;
+	/* BLOCK_STATUS always has one. */
+	assert(req->buf);
 	const struct ms_extent *list =
 		(const struct ms_extent *)(void *)req->buf->data;
 	size_t used = req->io.extents_used;

@@ -297,6 +297,7 @@ size_t nbd_put_error(int error, const char *text, uint8_t *out, size_t room)
 		n = room - NBD_ERROR_BYTES;
 	nbd_put_u32(nbd_error_of(error), out);
 	nbd_put_u16((uint16_t)n, out + 4);
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): has a length */
 	memcpy(out + NBD_ERROR_BYTES, text, n);
 	return NBD_ERROR_BYTES + n;
 }

@@ -375,8 +375,10 @@ int nbd_server_open(const struct nbd_server_config *config,
 	server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->exports =
 		calloc(config->export_count + 1, sizeof(*server->exports));
-	if (server->stop_fd < 0 || !server->exports)
-		rc = ms_err(-ENOMEM, "nbd");
+	if (server->stop_fd < 0 || !server->exports) {
+		rc = -ENOMEM;
+		(void)ms_err(rc, "nbd");
+	}
 	if (rc == 0)
 		rc = check_config(&server->limits);
 	for (size_t i = 0; rc == 0 && i < config->export_count; i++)

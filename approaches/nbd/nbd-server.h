@@ -32,9 +32,9 @@ struct nbd_server_export {
 	struct ms_backend *backend; /* the caller's, outlives the server */
 	bool read_only;		    /* also if the backend cannot write */
 	uint32_t block_minimum;	    /* [the backend's block] 1 ... 65536 */
-	uint32_t block_preferred;   /* [4096; the minimum if that does not fit] */
-	uint32_t block_maximum;	    /* [32 MiB] of READ and WRITE, up to
-				       NBD_BLOCK_MAX */
+	uint32_t block_preferred; /* [4096; the minimum if that does not fit] */
+	uint32_t block_maximum;	  /* [32 MiB] of READ and WRITE, up to
+				     NBD_BLOCK_MAX */
 };
 
 /* The longest READ or WRITE that an export can be set to take. */

@@ -290,7 +290,7 @@ signed() { # FOLDER WHO
 			-extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") 2>/dev/null
 }
 for folder in ca alien; do
-	authority $folder && signed $folder client || fail "openssl"
+	if ! authority $folder || ! signed $folder client; then fail "openssl"; fi
 done
 signed ca server || fail "openssl"
 tls=(--tls-cert ca/server-cert.pem --tls-key ca/server-key.pem)
@@ -298,7 +298,7 @@ tcp=(--listen nbd://localhost:0/)
 cp data secret
 start tls "${tcp[@]}" --tls require "${tls[@]}" --tls-ca ca/ca-cert.pem \
 	"disk=file:path=$TMP/secret" odd=memory:size=1000001,seed=3
-port=$(sed 's/.*:\([0-9]*\).*/\1/' <<<"$uri")
+port=$(grep -oE ':[0-9]+' <<<"$uri" | tr -d :)
 [ "${uri%%:*}" = nbds ] || fail "the address of a server that wants TLS: $uri"
 secure() { # FOLDER: a URI with the certificates in it
 	echo "nbds://localhost:$port/?tls-certificates=$TMP/$1"
@@ -346,14 +346,16 @@ expect 1 nbdinfo "$(secure alien)"
 mkdir none && cp ca/ca-cert.pem none/
 expect 1 nbdinfo "$(secure none)"
 expect 0 nbdinfo --size "$(secure ca)"
-kill -TERM "$pid" && wait "$pid" || fail "the TLS server ended with $?"
+kill -TERM "$pid"
+wait "$pid" || fail "the TLS server ended with $?"
 # One that leaves it to its clients, and asks for no certificate.
 start choice "${tcp[@]}" --tls on "${tls[@]}" disk=memory:size=64K
-port=$(sed 's/.*:\([0-9]*\).*/\1/' <<<"$uri")
+port=$(grep -oE ':[0-9]+' <<<"$uri" | tr -d :)
 expect 0 nbdinfo --size "nbd://localhost:$port/"
 expect 0 nbdinfo --size "$(secure none)"
 expect 1 nbdinfo --size "$(secure alien)"
-kill -TERM "$pid" && wait "$pid" || fail "the TLS server ended with $?"
+kill -TERM "$pid"
+wait "$pid" || fail "the TLS server ended with $?"
 
 # --- a server that is killed, wrong usage ---------------------------------------
 start killed disk=memory:size=64M

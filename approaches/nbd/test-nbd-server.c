@@ -6,6 +6,8 @@
 #include "approaches/common/backend/pattern.h"
 #include "approaches/nbd/test-nbd.h"
 
+#include <fcntl.h>
+
 /* --- ways in -------------------------------------------------------------- */
 
 static void check_read(int fd, uint64_t offset)
@@ -131,7 +133,8 @@ static void test_transmit(void)
 		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
 				    ends),
 			 0);
-		CHECK_EQ(nbd_server_transmit_fd(server, 1, dup(ends[1])),
+		CHECK_EQ(nbd_server_transmit_fd(
+				 server, 1, fcntl(ends[1], F_DUPFD_CLOEXEC, 0)),
 			 -EINVAL);
 		patience(ends[0]);
 		CHECK_EQ(nbd_server_transmit_fd(server, 0, ends[1]), 0);

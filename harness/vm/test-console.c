@@ -36,7 +36,7 @@ int main(void)
 	/* The end is kept. */
 	c = fresh();
 	for (int i = 0; i < 1000; i++) {
-		char number[16];
+		char number[32];
 
 		(void)snprintf(number, sizeof(number), "line %d\n", i);
 		say(&c, number);

@@ -52,6 +52,7 @@ static uint64_t round_seed;
  * In the place of the C library's: what the file holds when this is called is
  * on the disk when it returns. The local store's calls do not matter here.
  */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int fdatasync(int fildes)
 {
 	static char bytes[DISK_MAX];

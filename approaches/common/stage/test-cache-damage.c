@@ -191,10 +191,12 @@ static void restore(void)
 static void flip_each_byte(void)
 {
 	for (uint64_t at = 0; at < state_length; at++) {
-		state_bytes[at] = (char)(state_bytes[at] ^ (1 << at % 8));
+		state_bytes[at] =
+			(char)((unsigned char)state_bytes[at] ^ (1U << at % 8));
 		restore();
 		open_damaged();
-		state_bytes[at] = (char)(state_bytes[at] ^ (1 << at % 8));
+		state_bytes[at] =
+			(char)((unsigned char)state_bytes[at] ^ (1U << at % 8));
 	}
 	/* Damage of what is not used changes nothing; of a header, a lot. */
 	CHECK(taken > 0 && refused > 2 * 8);

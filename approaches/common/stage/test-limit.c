@@ -83,8 +83,9 @@ static uint64_t answer(struct keeper *k)
 	uint64_t offset = io->offset;
 
 	CHECK(k->n > 0);
-	memmove(k->held, k->held + 1, --k->n * sizeof(struct ms_io *)); /* NOLINT(bugprone-sizeof-expression)
-									 */
+	k->n--;
+	for (unsigned i = 0; i < k->n; i++)
+		k->held[i] = k->held[i + 1];
 	ms_done(io, 0, NULL);
 	return offset;
 }
