@@ -123,9 +123,12 @@ static int add_export(struct nbd_server *server,
 				 .read_only =
 					 from->read_only ||
 					 !(from->backend->caps & MS_CAN_WRITE)};
+	/* Counted in any case: what it has is freed with the server. */
 	server->export_count++;
-	if (!e->name || (about && !e->description))
-		return ms_err(-ENOMEM, "nbd");
+	if (!e->name || (about && !e->description)) {
+		(void)ms_err(-ENOMEM, "nbd");
+		return -ENOMEM;
+	}
 	return set_blocks(e, from);
 }
 
