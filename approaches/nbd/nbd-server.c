@@ -26,10 +26,12 @@ enum {
 struct nbd_export *nbd_find_export(struct nbd_server *server,
 				   const struct nbd_string *name)
 {
-	for (size_t i = 0; i < server->export_count; i++)
-		if (name->length == 0 ||
-		    nbd_string_is(name, server->exports[i].name))
-			return &server->exports[i];
+	for (size_t i = 0; i < server->export_count; i++) {
+		struct nbd_export *e = &server->exports[i];
+
+		if (!name->length || (e->name && nbd_string_is(name, e->name)))
+			return e;
+	}
 	return NULL;
 }
 

@@ -221,6 +221,7 @@ expect 0 qemu-io -f raw "$qu" -c 'aio_write -P 1 0 1M' -c 'aio_write -P 2 1M 1M'
 grep -qi fail out && fail "qemu-io: $(cat out)"
 
 # --- nbdkit in front, fio, nbd-client -------------------------------------------
+# shellcheck disable=SC2016 # nbdkit's shell replaces it
 expect 0 nbdkit -U - nbd socket="$TMP/qemu.sock" export=disk \
 	--run 'nbdcopy "$uri" through && cmp through '"$TMP"'/raw'
 if fio --enghelp 2>/dev/null | grep -qw nbd; then
