@@ -35,20 +35,20 @@ static void parse(const char *text, struct experiment *ret)
 
 static void load(struct experiments *e, struct approaches *a)
 {
+	json_t *j;
+
 	e->n = 2;
 	e->list = calloc(2, sizeof(*e->list));
 	parse(two, &e->list[0]);
 	parse(local, &e->list[1]);
 	a->n = 1;
 	a->list = calloc(1, sizeof(*a->list));
-	CHECK_EQ(approach_parse("test",
-				json_loads("{\"name\": \"one\", \"title\": "
-					   "\"t\", \"needs\": [\"nbd\"], "
-					   "\"local\": {\"command\": "
-					   "[\"true\"]}}",
-					   0, NULL),
-				&a->list[0]),
-		 0);
+	j = json_loads("{\"name\": \"one\", \"title\": \"t\", \"needs\": "
+		       "[\"nbd\"], \"local\": {\"command\": [\"true\"]}}",
+		       0, NULL);
+	CHECK(j);
+	CHECK_EQ(approach_parse("test", j, &a->list[0]), 0);
+	json_decref(j);
 }
 
 static json_t *everything(void)
