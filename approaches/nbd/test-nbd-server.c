@@ -226,13 +226,15 @@ static void test_operations(void)
 		 MS_OP_WRITE, 0, true},
 	};
 	struct hold *h = hold_open(1 << 20, 1);
-	struct nbd_server *server =
-		nbd_open(&h->base, (struct nbd_server_config){0});
 	static char payload[5000];
-	int fd = raw_open(server, false);
 
+	/* Before a connection's thread looks at them. */
 	h->base.caps |=
 		MS_CAN_POPULATE | MS_CAN_FUA | MS_CAN_TRIM | MS_CAN_ZERO;
+	struct nbd_server *server =
+		nbd_open(&h->base, (struct nbd_server_config){0});
+	int fd = raw_open(server, false);
+
 	hold_set(h, true);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		bool range = cases[i].type != NBD_CMD_FLUSH;
